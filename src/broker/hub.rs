@@ -1,0 +1,1 @@
+//! Who is connected: account and client id to outbox; takeover.

@@ -1,0 +1,1 @@
+//! Retained messages of service accounts.

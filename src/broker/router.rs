@@ -1,0 +1,1 @@
+//! Subscriptions of service accounts and fan-out.

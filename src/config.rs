@@ -1,0 +1,371 @@
+//! Every setting, with its meaning and its default. The file `config/server.toml` shows them all; a test compares.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// A text that never shows itself in logs or debug output.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "\"\"" } else { "***" })
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of the database, certificates, uploaded files and the admin token.
+    pub data_dir: PathBuf,
+    /// Where state is kept.
+    pub database: Database,
+    /// The MQTT broker.
+    pub mqtt: Mqtt,
+    /// The HTTP API for agents.
+    pub http: Http,
+    /// The HTTP API for administrators.
+    pub admin: Admin,
+    /// Several nodes.
+    pub cluster: Cluster,
+    /// Rules of enrollment.
+    pub enrollment: Enrollment,
+    /// Rules for commands.
+    pub commands: Commands,
+    /// What is printed.
+    pub log: Log,
+}
+
+/// Where state is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// Empty: SQLite in `data_dir`. `postgres://user:password@host/name` for PostgreSQL.
+    pub url: Secret,
+}
+
+/// The MQTT broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mqtt {
+    /// MQTT over TLS; "" is off.
+    pub tls_listen: String,
+    /// MQTT without TLS; "" is off. For trusted networks and old agents that pin a foreign certificate.
+    pub tcp_listen: String,
+    /// MQTT over secure WebSocket; "" is off. Not available in this version.
+    pub wss_listen: String,
+    /// MQTT over WebSocket; "" is off. Not available in this version.
+    pub ws_listen: String,
+    /// Host name that agents are told to connect to; also in the built-in server certificate.
+    pub public_host: String,
+    /// Port that agents are told; 0 is the port of the TLS listener (of the TCP listener where TLS is off).
+    pub public_port: u16,
+    /// PEM file with the server's certificate chain; "" uses the built-in certificate authority.
+    pub certificate_file: String,
+    /// PEM file with the private key to `certificate_file`.
+    pub key_file: String,
+    /// Tell agents topics with a leading slash, as servers before 2018 did.
+    pub slashed_topics: bool,
+    /// Seconds that a TLS handshake may take.
+    pub handshake_timeout_s: u32,
+    /// Seconds between accepting a connection and its CONNECT packet.
+    pub connect_timeout_s: u32,
+    /// A device that has not subscribed so many seconds after CONNECT is served as if it had subscribed its own topics
+    /// (some released agents forget to after an automatic reconnect); 0 is off.
+    pub implicit_subscription_after_s: u32,
+    /// Connections at once, over all listeners.
+    pub connections_max: u32,
+    /// Largest packet that a client may send, in bytes.
+    pub packet_bytes_max: u32,
+    /// Messages that wait for one client before further ones are dropped and counted.
+    pub queue_messages_max: u32,
+    /// Bytes that wait for one client before further messages are dropped and counted.
+    pub queue_bytes_max: u32,
+    /// Unacknowledged messages on the way to one client.
+    pub inflight_max: u16,
+    /// Filters that one client may subscribe.
+    pub subscriptions_max: u32,
+    /// Retained messages of service accounts, over all.
+    pub retained_messages_max: u32,
+    /// Bytes of retained messages of service accounts, over all.
+    pub retained_bytes_max: u64,
+    /// Sessions that outlive their connection, over all service accounts.
+    pub persistent_sessions_max: u32,
+}
+
+/// The HTTP API for agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Enrollment and file API for agents; "" is off.
+    pub listen: String,
+    /// The same over TLS; "" is off. Not available in this version.
+    pub tls_listen: String,
+    /// The base of the URLs that agents are told, without a slash at the end.
+    pub public_url: String,
+    /// Largest request body in bytes (an inventory travels as base64 inside JSON).
+    pub body_bytes_max: u32,
+    /// Seconds that a request may take.
+    pub request_timeout_s: u32,
+    /// Seconds after which an unused session ends.
+    pub session_idle_s: u32,
+    /// Sessions of one account; the oldest ends when another is opened.
+    pub sessions_per_account_max: u32,
+}
+
+/// The HTTP API for administrators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Admin API, `/metrics`, `/healthz` and `/readyz`.
+    pub listen: String,
+}
+
+/// Several nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Empty: this node alone. Clusters are not available in this version.
+    pub nats_url: String,
+}
+
+/// Rules of enrollment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Enrollment {
+    /// Lowest Android agent version; "" accepts all.
+    pub android_version_min: String,
+    /// Lowest iOS agent version; "" accepts all.
+    pub apple_version_min: String,
+    /// Tell the device why it was refused instead of "Enrollment failed".
+    pub explain_refusals: bool,
+    /// Seconds that an invitation is valid.
+    pub invitation_life_s: u32,
+    /// What stands before `?data=` in a deeplink; "" is `flyve://register`.
+    pub deeplink_prefix: String,
+    /// Agents in one entity; 0 is no limit.
+    pub agents_per_entity_max: u32,
+    /// Help desk shown by the agent: name.
+    pub support_name: String,
+    /// Help desk: phone.
+    pub support_phone: String,
+    /// Help desk: web site.
+    pub support_website: String,
+    /// Help desk: e-mail.
+    pub support_email: String,
+}
+
+/// Rules for commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Commands {
+    /// Seconds after which an unanswered ping, geolocate or inventory expires.
+    pub query_life_s: u32,
+}
+
+/// What is printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `mdmq::net=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "mdmq-data".into(),
+            database: Database::default(),
+            mqtt: Mqtt::default(),
+            http: Http::default(),
+            admin: Admin::default(),
+            cluster: Cluster::default(),
+            enrollment: Enrollment::default(),
+            commands: Commands::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            tls_listen: "0.0.0.0:8883".into(),
+            tcp_listen: String::new(),
+            wss_listen: String::new(),
+            ws_listen: String::new(),
+            public_host: "localhost".into(),
+            public_port: 0,
+            certificate_file: String::new(),
+            key_file: String::new(),
+            slashed_topics: false,
+            handshake_timeout_s: 20,
+            connect_timeout_s: 10,
+            implicit_subscription_after_s: 10,
+            connections_max: 200_000,
+            packet_bytes_max: 4 << 20,
+            queue_messages_max: 10_000,
+            queue_bytes_max: 64 << 20,
+            inflight_max: 100,
+            subscriptions_max: 100,
+            retained_messages_max: 100_000,
+            retained_bytes_max: 256 << 20,
+            persistent_sessions_max: 10_000,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8080".into(),
+            tls_listen: String::new(),
+            public_url: "http://localhost:8080".into(),
+            body_bytes_max: 8 << 20,
+            request_timeout_s: 30,
+            session_idle_s: 24 * 60,
+            sessions_per_account_max: 20,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8081".into() }
+    }
+}
+
+impl Default for Enrollment {
+    fn default() -> Self {
+        Self {
+            android_version_min: String::new(),
+            apple_version_min: String::new(),
+            explain_refusals: false,
+            invitation_life_s: 7 * 86_400,
+            deeplink_prefix: String::new(),
+            agents_per_entity_max: 0,
+            support_name: String::new(),
+            support_phone: String::new(),
+            support_website: String::new(),
+            support_email: String::new(),
+        }
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self { query_life_s: 86_400 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Defaults, then the file, then the environment (`MDMQ_MQTT__TLS_LISTEN`), later ones winning.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value of the wrong type: one sentence with the key's name.
+    pub fn load(file: Option<&Path>) -> Result<Config, String> {
+        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+            figment = figment.merge(Toml::string(&text));
+        }
+        figment
+            .merge(Env::prefixed("MDMQ_").split("__"))
+            .extract()
+            .map_err(|e| e.to_string())
+    }
+
+    /// Settings that cannot work (`Err`) or are legal but unwise (`Ok` with sentences).
+    ///
+    /// # Errors
+    /// The first setting that cannot work, as a sentence.
+    pub fn check(&self) -> Result<Vec<String>, String> {
+        let mut unwise = Vec::new();
+        for (key, value) in self.listeners() {
+            if !value.is_empty() && value.parse::<SocketAddr>().is_err() {
+                return Err(format!("{key} = \"{value}\" is not an address like 0.0.0.0:8883"));
+            }
+        }
+        self.refuse_what_is_not_built()?;
+        if self.admin.listen.is_empty() {
+            return Err("admin.listen must not be empty: the command line talks to the server there".into());
+        }
+        if self.mqtt.certificate_file.is_empty() != self.mqtt.key_file.is_empty() {
+            return Err("mqtt.certificate_file and mqtt.key_file must be set together".into());
+        }
+        if self.mqtt.inflight_max == 0 || self.mqtt.packet_bytes_max < 1024 {
+            return Err("mqtt.inflight_max must be at least 1 and mqtt.packet_bytes_max at least 1024".into());
+        }
+        let url = &self.database.url.0;
+        if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err("database.url must be empty or start with postgres://".into());
+        }
+        if self.http.public_url.ends_with('/') {
+            return Err("http.public_url must not end with a slash: agents append /initSession to it".into());
+        }
+        if !self.mqtt.tcp_listen.is_empty() && !self.mqtt.tcp_listen.starts_with("127.") {
+            unwise.push("mqtt.tcp_listen lets passwords travel in clear text; keep it inside a trusted network".into());
+        }
+        if !self.admin.listen.starts_with("127.") && !self.admin.listen.starts_with("[::1]") {
+            unwise.push("admin.listen is reachable from other machines without TLS".into());
+        }
+        if self.mqtt.public_host == "localhost" {
+            unwise.push("mqtt.public_host is localhost: only devices on this machine will find the broker".into());
+        }
+        Ok(unwise)
+    }
+
+    fn listeners(&self) -> [(&'static str, &str); 7] {
+        [
+            ("mqtt.tls_listen", &self.mqtt.tls_listen),
+            ("mqtt.tcp_listen", &self.mqtt.tcp_listen),
+            ("mqtt.wss_listen", &self.mqtt.wss_listen),
+            ("mqtt.ws_listen", &self.mqtt.ws_listen),
+            ("http.listen", &self.http.listen),
+            ("http.tls_listen", &self.http.tls_listen),
+            ("admin.listen", &self.admin.listen),
+        ]
+    }
+
+    fn refuse_what_is_not_built(&self) -> Result<(), String> {
+        let absent = [
+            ("mqtt.wss_listen", &self.mqtt.wss_listen),
+            ("mqtt.ws_listen", &self.mqtt.ws_listen),
+            ("http.tls_listen", &self.http.tls_listen),
+            ("cluster.nats_url", &self.cluster.nats_url),
+        ];
+        match absent.into_iter().find(|(_, value)| !value.is_empty()) {
+            Some((key, _)) => Err(format!("{key} is not available in this version of mdmq; leave it empty")),
+            None => Ok(()),
+        }
+    }
+}

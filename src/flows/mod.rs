@@ -1,0 +1,26 @@
+//! The stories: one file each, top to bottom.
+
+use std::sync::Arc;
+
+use crate::{clock::Clock, config::Config, metrics::Metrics, store::Store};
+
+pub mod administer;
+pub mod enroll;
+
+/// Everything a story needs.
+pub struct Flows {
+    /// State.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Key of the HMAC under which machine secrets are stored.
+    pub secret_key: SecretKey,
+}
+
+/// The server-side key under which passwords and tokens are hashed.
+#[derive(Clone)]
+pub struct SecretKey(pub Arc<[u8; 32]>);

@@ -1,0 +1,28 @@
+//! mdmq is the whole server side of Flyve-style mobile device management: the MQTT broker that devices connect to,
+//! the HTTP API that enrolls them, and the logic that turns what they say into database state.
+//!
+//! Modules in reading order. The arrows of who may use whom are kept by `tests/tidy.rs`.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod metrics;
+
+pub mod mqtt;
+
+pub mod broker;
+
+pub mod mdm;
+
+pub mod store;
+
+pub mod flows;
+
+pub mod http;
+pub mod net;
+
+pub mod cli;
+pub mod serve;
+pub mod simulate;

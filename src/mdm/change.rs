@@ -1,0 +1,37 @@
+//! One fact to write down. `store/apply.rs` turns each into one statement.
+
+use crate::{
+    clock::Timestamp,
+    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
+    mdm::inventory::Inventory,
+};
+
+/// One fact. Applying the same one twice is harmless.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The agent's connection opened or ended. An older connection never overwrites a newer one.
+    Presence { agent: AgentId, is_online: bool, connection: ConnectionNumber, at: Timestamp },
+    /// The device itself said whether it is online, over the connection with this number (`None`: by HTTP).
+    SaysOnline { agent: AgentId, is_online: bool, connection: Option<ConnectionNumber> },
+    /// We heard from the agent.
+    Seen { agent: AgentId, at: Timestamp },
+    /// A position, or the word that there is none (`na`).
+    Position { agent: AgentId, computer: ComputerId, at: Timestamp, latitude: String, longitude: String },
+    /// The inventory of the device, whole.
+    Inventory { agent: AgentId, computer: ComputerId, at: Timestamp, inventory: Box<Inventory> },
+    /// How far a task got on this agent.
+    TaskStatus { agent: AgentId, task: TaskId, status: &'static str, at: Timestamp },
+    /// The version of the agent software, as it says itself.
+    AgentVersion { agent: AgentId, version: String },
+    /// The device acknowledged its unenrollment: the agent, its credentials and tokens go; the computer stays;
+    /// its open commands end (unenroll as answered, the others cancelled).
+    Unenrolled { agent: AgentId, at: Timestamp },
+    /// All open (queued, sent, delivered) commands with this name of this agent are answered.
+    Answered { agent: AgentId, command: &'static str, at: Timestamp },
+    /// A queued or sent command was handed to this connection.
+    Sent { command: CommandId, connection: ConnectionNumber, at: Timestamp },
+    /// The device acknowledged the packet that carried the command (QoS 1).
+    Delivered { command: CommandId, at: Timestamp },
+    /// The device connected with this password: older ones of the same agent end (design.md, one-time means one time).
+    CredentialUsed { agent: AgentId, credential: CredentialId },
+}

@@ -1,0 +1,9 @@
+//! What messages mean. Values in, values out: no sockets, no SQL, no clock of its own, nothing to wait for.
+
+pub mod agent;
+pub mod catalog;
+pub mod change;
+pub mod deeplink;
+pub mod enroll;
+pub mod inbound;
+pub mod inventory;

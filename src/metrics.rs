@@ -1,0 +1,3 @@
+//! Metrics.
+/// All.
+pub struct Metrics {}
