@@ -24,3 +24,11 @@ pub struct Flows {
 /// The server-side key under which passwords and tokens are hashed.
 #[derive(Clone)]
 pub struct SecretKey(pub Arc<[u8; 32]>);
+
+impl Flows {
+    /// To be called after a commit that changed or removed these agents: their live connections read again what they are owed,
+    /// and end if their agent is gone.
+    pub fn agents_changed(&self, _agents: &[crate::ids::AgentId]) {
+        todo!()
+    }
+}

@@ -9,6 +9,10 @@ use crate::{
     mdm::{agent::Agent, change::Change},
 };
 
+pub mod db;
+
+use db::{Row, Statement, Story, Tx};
+
 /// The database, cheap to clone.
 #[derive(Clone)]
 pub struct Store {}
@@ -113,6 +117,35 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn owed(&self, _agent: AgentId) -> Result<Option<Owed>, StoreError> {
+        todo!()
+    }
+
+    /// Runs a story inside the writer's transaction, under a savepoint of its own, and answers after the commit. A story that
+    /// returns an error leaves nothing behind.
+    ///
+    /// # Errors
+    /// The story's, or that of the commit.
+    pub async fn write<T, F>(&self, _story: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Story<'t, T> + Send + 'static,
+    {
+        todo!()
+    }
+
+    /// Asks outside any transaction.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn rows(&self, _statement: Statement) -> Result<Vec<Row>, StoreError> {
+        todo!()
+    }
+
+    /// The first row, if any.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn row(&self, _statement: Statement) -> Result<Option<Row>, StoreError> {
         todo!()
     }
 }
