@@ -6,6 +6,9 @@ use crate::{clock::Clock, config::Config, metrics::Metrics, store::Store};
 
 pub mod administer;
 pub mod enroll;
+pub mod secrets;
+
+pub use secrets::SecretKey;
 
 /// Everything a story needs.
 pub struct Flows {
@@ -20,10 +23,6 @@ pub struct Flows {
     /// Key of the HMAC under which machine secrets are stored.
     pub secret_key: SecretKey,
 }
-
-/// The server-side key under which passwords and tokens are hashed.
-#[derive(Clone)]
-pub struct SecretKey(pub Arc<[u8; 32]>);
 
 impl Flows {
     /// To be called after a commit that changed or removed these agents: their live connections read again what they are owed,

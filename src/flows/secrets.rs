@@ -1,0 +1,240 @@
+//! Secrets of machines: made at random, stored as a keyed hash, compared in constant time. Refuses to store or log any in clear.
+//!
+//! Passwords and tokens that we make have more than 180 bits, so one HMAC is enough (design.md): there is nothing to guess, and a fleet that
+//! reconnects at once costs little. The key lies outside the database, so a stolen database alone verifies nothing.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// Characters of an MQTT password (spec/mqtt.md §6.3).
+pub const MQTT_PASSWORD_CHARS: usize = 32;
+/// Characters of a person's or agent's API token.
+pub const API_TOKEN_CHARS: usize = 40;
+/// Characters of an invitation token.
+pub const INVITATION_TOKEN_CHARS: usize = 64;
+/// Rounds that an imported PBKDF2 hash may ask for: Flyve uses 901; more than this would be an attack on our processors.
+const PBKDF2_ROUNDS_MAX: u32 = 100_000;
+/// Bytes that an imported PBKDF2 hash may have.
+const PBKDF2_BYTES_MAX: usize = 128;
+
+const ALPHANUMERIC: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const LOWER_CASE: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+const HEXADECIMAL: &[u8] = b"0123456789abcdef";
+const HMAC_PREFIX: &str = "hmac$";
+
+/// The server-side key under which passwords and tokens are hashed.
+#[derive(Clone)]
+pub struct SecretKey(pub Arc<[u8; 32]>);
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretKey(***)")
+    }
+}
+
+impl SecretKey {
+    /// Reads `data_dir/secret.key`; makes it on the first start. Only its owner may read it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or does not hold 32 bytes: one sentence.
+    pub fn load_or_create(data_dir: &Path) -> Result<SecretKey, String> {
+        let path = data_dir.join("secret.key");
+        match File::open(&path) {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+                let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
+                    format!("{} must hold exactly 32 bytes; restore it from the backup", path.display())
+                })?;
+                bytes.zeroize();
+                Ok(SecretKey(Arc::new(key)))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Self::create(&path),
+            Err(e) => Err(format!("cannot read {}: {e}", path.display())),
+        }
+    }
+
+    /// Written whole under another name first, so that no crash leaves a short key behind.
+    fn create(path: &Path) -> Result<SecretKey, String> {
+        let complain = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+        let mut key = [0; 32];
+        fill(&mut key);
+        let draft = path.with_extension("key.new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&draft).map_err(complain)?;
+        file.write_all(&key).and_then(|()| file.sync_all()).map_err(complain)?;
+        std::fs::rename(&draft, path).map_err(complain)?;
+        if let Some(directory) = path.parent() {
+            File::open(directory).and_then(|it| it.sync_all()).map_err(complain)?;
+        }
+        Ok(SecretKey(Arc::new(key)))
+    }
+
+    /// A key for tests and tools that keep nothing.
+    pub fn random() -> SecretKey {
+        let mut key = [0; 32];
+        fill(&mut key);
+        SecretKey(Arc::new(key))
+    }
+
+    /// What is stored instead of the secret: `hmac$<hex>`. The same secret always gives the same text, so tokens are found by it.
+    pub fn hash(&self, secret: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
+        mac.update(secret.as_bytes());
+        let mut text = String::with_capacity(HMAC_PREFIX.len() + 64);
+        text.push_str(HMAC_PREFIX);
+        for byte in mac.finalize().into_bytes() {
+            text.push(char::from(HEXADECIMAL[usize::from(byte >> 4)]));
+            text.push(char::from(HEXADECIMAL[usize::from(byte & 15)]));
+        }
+        text
+    }
+}
+
+/// Whether `presented` is the secret behind `stored` (`hmac$<hex>`, or `PBKDF2$sha256$…` from a Flyve database).
+/// An unknown form is nobody's secret. The time taken does not depend on where they differ.
+pub fn verify(key: &SecretKey, stored: &str, presented: &[u8]) -> bool {
+    if stored.starts_with(HMAC_PREFIX) {
+        // Passwords are made of ASCII; what is no text cannot be one.
+        std::str::from_utf8(presented).is_ok_and(|it| bool::from(key.hash(it).as_bytes().ct_eq(stored.as_bytes())))
+    } else {
+        verify_pbkdf2(stored, presented)
+    }
+}
+
+/// Whether `stored` is a hash that [`verify`] understands: for the import, which must refuse what nobody could log in with.
+pub fn is_imported_hash(stored: &str) -> bool {
+    parse_pbkdf2(stored).is_some()
+}
+
+/// The salt is the base64 *text*, not the bytes it stands for (spec/mqtt.md §6.3).
+fn verify_pbkdf2(stored: &str, presented: &[u8]) -> bool {
+    let Some((rounds, salt, expected)) = parse_pbkdf2(stored) else { return false };
+    let mut derived = vec![0; expected.len()];
+    pbkdf2::pbkdf2_hmac::<Sha256>(presented, salt.as_bytes(), rounds, &mut derived);
+    derived.ct_eq(&expected).into()
+}
+
+fn parse_pbkdf2(stored: &str) -> Option<(u32, &str, Vec<u8>)> {
+    let mut parts = stored.split('$');
+    let (scheme, digest) = (parts.next()?, parts.next()?);
+    let (rounds, salt, hash) = (parts.next()?.parse().ok()?, parts.next()?, STANDARD.decode(parts.next()?).ok()?);
+    let is_sound = scheme == "PBKDF2"
+        && digest == "sha256"
+        && parts.next().is_none()
+        && (1..=PBKDF2_ROUNDS_MAX).contains(&rounds)
+        && (16..=PBKDF2_BYTES_MAX).contains(&hash.len());
+    is_sound.then_some((rounds, salt, hash))
+}
+
+/// A password for MQTT: 32 characters of `[0-9a-zA-Z]`.
+pub fn mqtt_password() -> String {
+    random_text(ALPHANUMERIC, MQTT_PASSWORD_CHARS)
+}
+
+/// A token of a person, an agent or a session: 40 characters of `[0-9a-z]`.
+pub fn api_token() -> String {
+    random_text(LOWER_CASE, API_TOKEN_CHARS)
+}
+
+/// The token of an invitation: 64 hexadecimal digits.
+pub fn invitation_token() -> String {
+    random_text(HEXADECIMAL, INVITATION_TOKEN_CHARS)
+}
+
+/// Every character equally likely: bytes beyond the largest multiple of the alphabet are thrown away, not folded back.
+fn random_text(alphabet: &[u8], chars: usize) -> String {
+    let accepted_below = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(chars);
+    let mut bytes = [0; 64];
+    while text.len() < chars {
+        fill(&mut bytes);
+        let accepted = bytes.iter().map(|it| usize::from(*it)).filter(|it| *it < accepted_below);
+        text.extend(accepted.take(chars - text.len()).map(|it| char::from(alphabet[it % alphabet.len()])));
+    }
+    bytes.zeroize();
+    text
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has random numbers; without them nothing here is safe");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imported_flyve_hashes_verify() {
+        let stored =
+            "PBKDF2$sha256$901$AAECAwQFBgcICQoL$qRak5VvzYwNL8Ayz/ou9K6G1EOeqzJCTikVYf1mFdixaoy0gfnnNaQKa1HzDZOLG";
+        let key = SecretKey::random();
+        assert!(verify(&key, stored, b"abcdefghijklmnopqrstuvwxyz012345"));
+        assert!(!verify(&key, stored, b"abcdefghijklmnopqrstuvwxyz012346"));
+        assert!(is_imported_hash(stored));
+    }
+
+    #[test]
+    fn hashes_of_an_unknown_form_are_nobodys() {
+        let key = SecretKey::random();
+        for stored in [
+            "",
+            "hmac$",
+            "plain",
+            "PBKDF2$sha256$901$salt$",
+            "PBKDF2$md5$901$AAEC$qRak5VvzYwNL8Ayz",
+            "PBKDF2$sha256$4000000000$a$qRak",
+        ] {
+            assert!(!verify(&key, stored, b""), "{stored}");
+            assert!(!verify(&key, stored, b"plain"), "{stored}");
+        }
+    }
+
+    #[test]
+    fn a_secret_verifies_under_its_own_key_only() {
+        let (key, other) = (SecretKey::random(), SecretKey::random());
+        let stored = key.hash("secret");
+        assert!(verify(&key, &stored, b"secret"));
+        assert!(!verify(&key, &stored, b"secreT"));
+        assert!(!verify(&other, &stored, b"secret"));
+        assert!(!verify(&key, &stored, b"\xff"));
+    }
+
+    #[test]
+    fn random_texts_have_the_length_and_letters_they_should() {
+        assert!(mqtt_password().bytes().all(|it| it.is_ascii_alphanumeric()));
+        assert_eq!(mqtt_password().len(), 32);
+        assert_eq!(api_token().len(), 40);
+        assert!(invitation_token().bytes().all(|it| it.is_ascii_hexdigit()));
+        assert_eq!(invitation_token().len(), 64);
+        assert_ne!(api_token(), api_token());
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_kept_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = SecretKey::load_or_create(directory.path()).unwrap();
+        let second = SecretKey::load_or_create(directory.path()).unwrap();
+        assert_eq!(first.0, second.0);
+        #[cfg(unix)]
+        {
+            let mode = std::fs::metadata(directory.path().join("secret.key")).unwrap();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+        }
+        std::fs::write(directory.path().join("secret.key"), b"short").unwrap();
+        assert!(SecretKey::load_or_create(directory.path()).unwrap_err().contains("32 bytes"));
+    }
+}
