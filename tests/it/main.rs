@@ -1,0 +1,7 @@
+//! Black-box tests of the whole server: real binary, real TLS, clients that nobody here wrote. One module per area;
+//! what every story needs (a server, a phone, stock clients) is in `support`.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod start_and_stop;

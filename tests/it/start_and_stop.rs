@@ -1,0 +1,56 @@
+//! Starting, refusing to start, and stopping.
+
+use std::{fs, net::TcpListener};
+
+use crate::support::{Server, server::serve_and_fail};
+
+#[tokio::test]
+async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() {
+    let mut server = Server::start().await;
+    for file in ["ports.json", "admin-token", "certs/ca.pem"] {
+        assert!(server.data_dir().join(file).exists(), "{file}\n{}", server.log());
+    }
+    assert_eq!(server.page("/healthz").await.0, 200);
+    assert_eq!(server.page("/readyz").await.0, 200);
+    assert_eq!(server.stop().await.code(), Some(0), "{}", server.log());
+}
+
+#[tokio::test]
+async fn the_admin_token_is_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start().await;
+    let mode = fs::metadata(server.data_dir().join("admin-token")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+async fn check_refuses_to_start(settings: &[(&str, &str)], needle: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, stderr) = serve_and_fail(dir.path(), settings).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "one line, please:\n{stderr}");
+    assert!(stderr.contains(needle), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_line_and_exit_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for listener in ["MDMQ_MQTT__TLS_LISTEN", "MDMQ_HTTP__LISTEN", "MDMQ_ADMIN__LISTEN"] {
+        check_refuses_to_start(&[(listener, &address)], &address).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_certificate_is_one_line_and_exit_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("nonsense.pem");
+    fs::write(&file, "this is not a certificate").unwrap();
+    let path = file.to_str().unwrap();
+    check_refuses_to_start(&[("MDMQ_MQTT__CERTIFICATE_FILE", path), ("MDMQ_MQTT__KEY_FILE", path)], "nonsense.pem")
+        .await;
+    check_refuses_to_start(
+        &[("MDMQ_MQTT__CERTIFICATE_FILE", "/does/not/exist.pem"), ("MDMQ_MQTT__KEY_FILE", path)],
+        "/does/not/exist.pem",
+    )
+    .await;
+}

@@ -1,0 +1,26 @@
+//! What the stories stand on: a server of their own, phones that speak MQTT byte by byte, and stock clients.
+#![allow(dead_code)]
+
+use std::time::Duration;
+
+use mdmq::clock::Clock;
+
+pub mod enrollment;
+pub mod phone;
+pub mod server;
+pub mod wire;
+
+pub use phone::Phone;
+pub use server::Server;
+
+/// How long a story waits for something that ought to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until the answer is yes; panics with `what` when patience ends.
+pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
+    let deadline = Clock::System.instant() + PATIENCE;
+    while !condition().await {
+        assert!(Clock::System.instant() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
