@@ -7,3 +7,4 @@ pub mod deeplink;
 pub mod enroll;
 pub mod inbound;
 pub mod inventory;
+pub mod owed;

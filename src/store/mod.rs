@@ -5,9 +5,11 @@ use std::path::Path;
 
 use crate::{
     config::Database,
-    ids::{AccountId, AgentId, CommandId, CredentialId, EntityId},
+    ids::{AccountId, AgentId, CredentialId, EntityId},
     mdm::{agent::Agent, change::Change},
 };
+
+pub use crate::mdm::owed::OpenCommand;
 
 pub mod db;
 
@@ -74,17 +76,6 @@ pub struct Owed {
     pub agent: Agent,
     /// Queued and sent commands that have not expired, oldest first.
     pub commands: Vec<OpenCommand>,
-}
-
-/// A command that was not answered yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenCommand {
-    /// Key.
-    pub id: CommandId,
-    /// Name in the catalog.
-    pub name: String,
-    /// The connection that it was handed to, if any.
-    pub sent_to: Option<crate::ids::ConnectionNumber>,
 }
 
 impl Store {
