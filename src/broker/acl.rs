@@ -76,6 +76,16 @@ pub fn device_may_read(agent: &Agent, topic: &str) -> bool {
         || catalog::strip_fleet(agent, topic).is_some_and(|it| !it.starts_with("Status/") && !it.contains("/Status/"))
 }
 
+/// Whether to grant a filter to an agent; every delivery is still checked. Agents keep filters of former fleets, and rc.6
+/// asks for `null/#`: granted, and nothing comes of it.
+pub fn device_may_subscribe(agent: &Agent, filter: &str) -> bool {
+    let own = agent.address().to_string();
+    let fleets = format!("{}/fleet/", agent.entity);
+    let filter = canonical(filter);
+    let is_own = filter.strip_prefix(&*own).is_some_and(|it| it.is_empty() || it.starts_with('/'));
+    is_own || filter.starts_with(&*fleets) || filter.starts_with("FlyvemdmManifest/") || filter == "null/#"
+}
+
 /// One leading slash less, for topics of agents, fleets and the manifest.
 fn canonical(topic: &str) -> &str {
     match topic.strip_prefix('/') {
@@ -139,6 +149,22 @@ mod tests {
         check("3/fleet/7/Policy/x/Task/1/Status/Task/1", true, false);
         check("FlyvemdmManifest/Status/Version", false, true);
         check("$SYS/x", false, false);
+    }
+
+    #[test]
+    fn devices_subscribe_within_their_own() {
+        fn check(filter: &str, expected: bool) {
+            assert_eq!(device_may_subscribe(&agent(), filter), expected, "{filter}");
+        }
+        check("3/agent/S1/#", true);
+        check("/3/agent/S1", true);
+        check("3/fleet/8/#", true);
+        check("/FlyvemdmManifest/Status/Version", true);
+        check("null/#", true);
+        check("3/agent/S12/#", false);
+        check("#", false);
+        check("3/agent/+/#", false);
+        check("4/fleet/7/#", false);
     }
 
     #[test]
