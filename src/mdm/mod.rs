@@ -8,3 +8,4 @@ pub mod enroll;
 pub mod inbound;
 pub mod inventory;
 pub mod owed;
+pub mod version;
