@@ -299,7 +299,7 @@ impl Config {
             figment = figment.merge(Toml::string(&text));
         }
         figment
-            .merge(Env::prefixed("MDMQ_").split("__"))
+            .merge(Env::prefixed("MDMQ_").ignore(&["config"]).split("__")) // MDMQ_CONFIG names the file
             .extract()
             .map_err(|e| e.to_string())
     }
@@ -367,5 +367,59 @@ impl Config {
             Some((key, _)) => Err(format!("{key} is not available in this version of mdmq; leave it empty")),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = "config/server.toml";
+
+    #[test]
+    fn the_shipped_file_shows_every_key_at_its_default() {
+        let text = std::fs::read_to_string(SHIPPED).unwrap();
+        let shipped: serde_json::Value = Figment::from(Toml::string(&text)).extract().unwrap();
+        assert_eq!(shipped, serde_json::to_value(Config::default()).unwrap());
+    }
+
+    #[test]
+    fn the_defaults_work() {
+        assert!(Config::default().check().is_ok());
+    }
+
+    fn check(change: impl FnOnce(&mut Config), expected: &str) {
+        let mut config = Config::default();
+        change(&mut config);
+        let error = config.check().unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        check(|c| c.mqtt.tls_listen = "8883".into(), "mqtt.tls_listen");
+        check(|c| c.mqtt.ws_listen = "0.0.0.0:80".into(), "mqtt.ws_listen is not available");
+        check(|c| c.cluster.nats_url = "nats://x".into(), "cluster.nats_url is not available");
+        check(|c| c.admin.listen.clear(), "admin.listen");
+        check(|c| c.mqtt.key_file = "key.pem".into(), "mqtt.certificate_file");
+        check(|c| c.mqtt.inflight_max = 0, "mqtt.inflight_max");
+        check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
+        check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("server.toml");
+        std::fs::write(&file, "[mqtt]\ntsl_listen = \"\"\n").unwrap();
+        assert!(Config::load(Some(&file)).unwrap_err().contains("tsl_listen"));
+        assert!(Config::load(Some(&home.path().join("none"))).unwrap_err().contains("cannot read"));
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let mut config = Config::default();
+        config.database.url.0 = "postgres://mdmq:hunter2@db/mdmq".into();
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

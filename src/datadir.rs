@@ -1,0 +1,238 @@
+//! The data directory: who may read it, the administrator's token, and the file that tells the command line which ports are open.
+//! It does not know what the database or the certificates look like.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Random bytes in an admin token; it is written as twice as many hexadecimal digits.
+const TOKEN_BYTES: usize = 32;
+
+/// Something about the data directory does not work: one sentence for the person who started the program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DataDirError(pub String);
+
+/// Ports that are open; those that are off are absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// MQTT over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_tls: Option<u16>,
+    /// MQTT without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_tcp: Option<u16>,
+    /// MQTT over WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_ws: Option<u16>,
+    /// MQTT over secure WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt_wss: Option<u16>,
+    /// The agents' API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<u16>,
+    /// The agents' API over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_tls: Option<u16>,
+    /// The admin API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<u16>,
+    /// The address the admin API is bound to, without its port; absent: 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_host: Option<std::net::IpAddr>,
+}
+
+/// The directory of the database, certificates, uploaded files and the admin token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Names a directory that may or may not exist.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Names a directory and makes it (mode 0700) where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made, or is a file.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
+        let path = path.into();
+        make_private_directory(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Keeps a second server out of the same directory for as long as the answer lives.
+    ///
+    /// # Errors
+    /// Another server runs on it.
+    pub fn lock(&self) -> Result<File, DataDirError> {
+        let path = self.0.join("serve.lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| failed("cannot open", &path, &e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(DataDirError(format!("another mdmq already serves the data directory {}", self.0.display())))
+            }
+            Err(fs::TryLockError::Error(e)) => Err(failed("cannot lock", &path, &e)),
+        }
+    }
+
+    /// The first administrator's token, made at the first call.
+    ///
+    /// # Errors
+    /// It can be neither read nor written.
+    pub fn admin_token(&self) -> Result<String, DataDirError> {
+        if let Some(token) = self.stored_admin_token()? {
+            return Ok(token);
+        }
+        let mut random = [0_u8; TOKEN_BYTES];
+        getrandom::fill(&mut random).map_err(|e| DataDirError(format!("no random numbers: {e}")))?;
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        write_private(&self.0.join("admin-token"), token.as_bytes())?;
+        Ok(token)
+    }
+
+    /// The token, where a server was started before.
+    ///
+    /// # Errors
+    /// It is there but cannot be read, or is too short to be one.
+    pub fn stored_admin_token(&self) -> Result<Option<String>, DataDirError> {
+        let path = self.0.join("admin-token");
+        match fs::read_to_string(&path) {
+            Ok(text) if text.trim().len() >= 40 => Ok(Some(text.trim().to_owned())),
+            Ok(_) => Err(DataDirError(format!("{} is damaged; delete it and start the server again", path.display()))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("cannot read", &path, &e)),
+        }
+    }
+
+    /// Says which ports are open.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_ports(&self, ports: &Ports) -> Result<(), DataDirError> {
+        let text = serde_json::to_string_pretty(ports).expect("a struct of numbers is always JSON");
+        write_private(&self.0.join("ports.json"), format!("{text}\n").as_bytes())
+    }
+
+    /// Which ports the server that last started on this directory opened.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub fn read_ports(&self) -> Result<Option<Ports>, DataDirError> {
+        let path = self.0.join("ports.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|e| DataDirError(format!("cannot understand {}: {e}", path.display()))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("cannot read", &path, &e)),
+        }
+    }
+}
+
+/// Makes a directory that only its owner may enter; one that exists is left as it is.
+///
+/// # Errors
+/// It cannot be made, or something else has its name.
+pub fn make_private_directory(path: &Path) -> Result<(), DataDirError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| failed("cannot make the directory", path, &e))
+}
+
+/// Writes a file whole or not at all, readable by its owner only.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), DataDirError> {
+    let fresh = path.with_extension("new");
+    let write = || {
+        match fs::remove_file(&fresh) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|e| failed("cannot write", path, &e))
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> DataDirError {
+    DataDirError(format!("{what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_admin_token_is_made_once_and_only_its_owner_may_read_it() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(home.path().join("new/data")).unwrap();
+        assert_eq!(directory.stored_admin_token(), Ok(None));
+        let token = directory.admin_token().unwrap();
+        assert!(token.len() >= 40);
+        assert_eq!(directory.admin_token().unwrap(), token);
+        assert_eq!(mode(directory.path()), 0o700);
+        assert_eq!(mode(&directory.path().join("admin-token")), 0o600);
+    }
+
+    #[test]
+    fn the_ports_file_holds_only_what_is_on() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(home.path()).unwrap();
+        assert_eq!(directory.read_ports(), Ok(None));
+        let ports = Ports { mqtt_tls: Some(8883), admin: Some(8081), ..Ports::default() };
+        directory.write_ports(&ports).unwrap();
+        assert_eq!(directory.read_ports(), Ok(Some(ports)));
+        let text = fs::read_to_string(home.path().join("ports.json")).unwrap();
+        assert!(text.contains("\"mqtt_tls\": 8883") && !text.contains("mqtt_ws"));
+    }
+
+    #[test]
+    fn two_servers_do_not_share_a_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(home.path()).unwrap();
+        let held = directory.lock().unwrap();
+        assert!(directory.lock().is_err());
+        drop(held);
+        assert!(directory.lock().is_ok());
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_one_clear_sentence() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let error = DataDir::open(&path).unwrap_err().to_string();
+        assert!(error.contains("cannot make the directory") && !error.contains('\n'), "{error}");
+    }
+}

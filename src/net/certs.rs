@@ -1,0 +1,354 @@
+//! The built-in certificate authority and the TLS settings of the listeners. Files under `data_dir/certs`, nothing else:
+//! no sockets, no database.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType, date_time_ymd,
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    config::Config,
+    datadir::{make_private_directory, write_private},
+};
+
+const DAY_S: i64 = 86_400;
+/// Life of the authority's own certificate.
+const CA_LIFE_S: i64 = 3653 * DAY_S;
+/// Life of a server certificate; some clients refuse more than 398 days.
+const SERVER_LIFE_S: i64 = 397 * DAY_S;
+/// A server certificate that ends sooner than this is issued again at start.
+const RENEW_BEFORE_S: i64 = 30 * DAY_S;
+/// Certificates are valid from a little earlier, for devices whose clock is late.
+const BACKDATED_S: i64 = DAY_S;
+
+/// A certificate or key cannot be used: one sentence for the person who started the program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CertsError(pub String);
+
+/// What a certificate says, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Whom it names.
+    pub subject: String,
+    /// Host names and addresses it is good for.
+    pub names: Vec<String>,
+    /// First moment of its life.
+    pub not_before: Timestamp,
+    /// Last moment of its life.
+    pub not_after: Timestamp,
+}
+
+/// The authority in a data directory.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    directory: PathBuf,
+}
+
+impl Authority {
+    /// Opens the authority of a data directory; makes its key and certificate at the first call.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn open(data_dir: &Path, now: Timestamp) -> Result<Self, CertsError> {
+        let directory = data_dir.join("certs");
+        make_private_directory(&directory).map_err(|e| CertsError(e.0))?;
+        let authority = Self { directory };
+        if !authority.certificate_file().exists() {
+            authority.found(now)?;
+        }
+        Ok(authority)
+    }
+
+    /// The authority's certificate: what devices and tools have to trust.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// The server's certificate followed by the authority's.
+    pub fn server_file(&self) -> PathBuf {
+        self.directory.join("server.pem")
+    }
+
+    /// The server's private key.
+    pub fn server_key_file(&self) -> PathBuf {
+        self.directory.join("server-key.pem")
+    }
+
+    /// Whether the server's certificate is missing, about to end, or made for other names or by another authority.
+    pub fn wants_server_certificate(&self, names: &[String], now: Timestamp) -> bool {
+        let Ok(is) = describe(&self.server_file()) else { return true };
+        let is_ours = matches!((chain(&self.server_file()), chain(&self.certificate_file())),
+            (Ok(server), Ok(ca)) if server.get(1) == ca.first());
+        let mut wanted = names.to_vec();
+        let mut held = is.names;
+        wanted.sort();
+        held.sort();
+        !is_ours
+            || !self.server_key_file().exists()
+            || wanted != held
+            || now < is.not_before
+            || now.0 + RENEW_BEFORE_S * 1000 > is.not_after.0
+    }
+
+    /// Issues the server's certificate and key anew. The chain is the server's certificate and then the authority's, because
+    /// old Android agents trust the first certificate of the chain they saw (spec/agent-behaviour.md §2.1).
+    ///
+    /// # Errors
+    /// An authority whose files are damaged, files that cannot be written.
+    pub fn issue_server(&self, names: &[String], now: Timestamp) -> Result<(), CertsError> {
+        let key_file = self.directory.join("ca-key.pem");
+        let ca_pem = read(&self.certificate_file())?;
+        let ca_key = KeyPair::from_pem(&read(&key_file)?).map_err(|e| unusable(&key_file, &e))?;
+        let ca = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| unusable(&self.certificate_file(), &e))?;
+
+        let mut params = parameters(now, SERVER_LIFE_S);
+        params.distinguished_name.push(DnType::CommonName, names.first().map_or("mdmq", String::as_str));
+        params.subject_alt_names = names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().map_err(internal)?;
+        let certificate = params.signed_by(&key, &ca).map_err(internal)?;
+        write(&self.server_key_file(), &key.serialize_pem())?;
+        write(&self.server_file(), &format!("{}{ca_pem}", certificate.pem()))
+    }
+
+    fn found(&self, now: Timestamp) -> Result<(), CertsError> {
+        let mut params = parameters(now, CA_LIFE_S);
+        params.distinguished_name.push(DnType::CommonName, "mdmq private authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(internal)?;
+        let certificate = params.self_signed(&key).map_err(internal)?;
+        write(&self.directory.join("ca-key.pem"), &key.serialize_pem())?;
+        write(&self.certificate_file(), &certificate.pem())
+    }
+}
+
+/// Names in the built-in server certificate: this machine's, and those that agents are told.
+pub fn server_names(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
+    let told = [hostname(), Some(config.mqtt.public_host.clone()), host_of(&config.http.public_url)];
+    for name in told.into_iter().flatten() {
+        let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+        if alternative_name(&name).is_ok() && !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// TLS settings for the listeners: the files that the configuration names, or a certificate of the built-in authority, issued
+/// again when it is about to end or the names changed.
+///
+/// # Errors
+/// A file that is missing, unreadable or no certificate; a key that does not belong to it.
+pub fn server_config(config: &Config, data_dir: &Path) -> Result<Arc<ServerConfig>, CertsError> {
+    let (chain_file, key_file) = if config.mqtt.certificate_file.is_empty() {
+        let now = Clock::System.now();
+        let authority = Authority::open(data_dir, now)?;
+        let names = server_names(config);
+        if authority.wants_server_certificate(&names, now) {
+            authority.issue_server(&names, now)?;
+        }
+        (authority.server_file(), authority.server_key_file())
+    } else {
+        (PathBuf::from(&config.mqtt.certificate_file), PathBuf::from(&config.mqtt.key_file))
+    };
+    load(&chain_file, &key_file)
+}
+
+/// What the first certificate of a PEM file says.
+///
+/// # Errors
+/// A file that is missing, unreadable or no certificate.
+pub fn describe(file: &Path) -> Result<Certificate, CertsError> {
+    let chain = chain(file)?;
+    let first = chain.first().ok_or_else(|| unusable(file, &"it holds no certificate"))?;
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|e| unusable(file, &e))?;
+    let names = parsed
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|extension| extension.value.general_names.iter().filter_map(name_of).collect())
+        .unwrap_or_default();
+    Ok(Certificate {
+        subject: parsed.subject().to_string(),
+        names,
+        not_before: Timestamp(parsed.validity().not_before.timestamp() * 1000),
+        not_after: Timestamp(parsed.validity().not_after.timestamp() * 1000),
+    })
+}
+
+fn load(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, CertsError> {
+    let chain = chain(chain_file)?;
+    if chain.is_empty() {
+        return Err(unusable(chain_file, &"it holds no certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(read(key_file)?.as_bytes()).map_err(|e| unusable(key_file, &e))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut settings = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(internal)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| {
+            CertsError(format!(
+                "the key {} does not fit the certificate {}: {e}",
+                key_file.display(),
+                chain_file.display()
+            ))
+        })?;
+    // Tickets: a fleet that reconnects after a restart of the network resumes, at a fraction of the cost, without our memory.
+    settings.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal)?;
+    settings.send_tls13_tickets = 1;
+    Ok(Arc::new(settings))
+}
+
+fn parameters(now: Timestamp, life_s: i64) -> CertificateParams {
+    let seconds = |s: i64| Duration::from_secs(u64::try_from(s).unwrap_or(0));
+    let epoch = date_time_ymd(1970, 1, 1);
+    let now_s = now.0.div_euclid(1000);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.not_before = epoch + seconds(now_s - BACKDATED_S);
+    params.not_after = epoch + seconds(now_s + life_s - BACKDATED_S);
+    params
+}
+
+fn alternative_name(name: &str) -> Result<SanType, CertsError> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => {
+            let host = name.to_owned().try_into().map_err(|_| CertsError(format!("\"{name}\" is not a host name")))?;
+            Ok(SanType::DnsName(host))
+        }
+    }
+}
+
+fn name_of(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(host) => Some((*host).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+        },
+        _ => None,
+    }
+}
+
+fn hostname() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
+}
+
+/// The host of `http://host:port/path`.
+fn host_of(url: &str) -> Option<String> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().map(str::to_owned),
+        None => authority.split(':').next().map(str::to_owned),
+    }
+}
+
+fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertsError> {
+    CertificateDer::pem_slice_iter(read(file)?.as_bytes()).collect::<Result<_, _>>().map_err(|e| unusable(file, &e))
+}
+
+fn read(file: &Path) -> Result<String, CertsError> {
+    fs::read_to_string(file).map_err(|e| CertsError(format!("cannot read {}: {e}", file.display())))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), CertsError> {
+    write_private(file, text.as_bytes()).map_err(|e| CertsError(e.0))
+}
+
+fn unusable(file: &Path, why: &dyn std::fmt::Display) -> CertsError {
+    CertsError(format!("cannot use {}: {why}", file.display()))
+}
+
+fn internal(error: impl std::fmt::Display) -> CertsError {
+    CertsError(format!("cannot prepare TLS: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_host_of_a_url_is_found() {
+        assert_eq!(host_of("http://mdm.example.org:8080/api").as_deref(), Some("mdm.example.org"));
+        assert_eq!(host_of("https://[::1]:8080").as_deref(), Some("::1"));
+        assert_eq!(host_of("nothing"), None);
+    }
+
+    #[test]
+    fn a_server_certificate_is_issued_again_only_when_needed() {
+        let home = tempfile::tempdir().unwrap();
+        let authority = Authority::open(home.path(), NOW).unwrap();
+        let wanted = names(&["localhost", "127.0.0.1", "::1", "mdm.example.org"]);
+        assert!(authority.wants_server_certificate(&wanted, NOW));
+        authority.issue_server(&wanted, NOW).unwrap();
+        assert_eq!(describe(&authority.server_file()).unwrap().names, wanted);
+        assert!(!authority.wants_server_certificate(&wanted, NOW));
+        assert!(authority.wants_server_certificate(&wanted[..3], NOW), "other names");
+        let almost_over = Timestamp(NOW.0 + (SERVER_LIFE_S - 10 * DAY_S) * 1000);
+        assert!(authority.wants_server_certificate(&wanted, almost_over));
+    }
+
+    #[test]
+    fn the_authority_lives_ten_years_and_is_made_once() {
+        let home = tempfile::tempdir().unwrap();
+        let first = fs::read(Authority::open(home.path(), NOW).unwrap().certificate_file()).unwrap();
+        let again = Authority::open(home.path(), NOW).unwrap();
+        assert_eq!(fs::read(again.certificate_file()).unwrap(), first);
+        let years = (describe(&again.certificate_file()).unwrap().not_after.0 - NOW.0) / 1000 / DAY_S / 365;
+        assert_eq!(years, 10);
+    }
+
+    #[test]
+    fn serving_needs_no_configuration() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(server_config(&Config::default(), home.path()).is_ok());
+        assert_eq!(chain(&home.path().join("certs/server.pem")).unwrap().len(), 2, "leaf and authority");
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_one_clear_line() {
+        let home = tempfile::tempdir().unwrap();
+        let (one, other) = (home.path().join("one"), home.path().join("other"));
+        let mut config = Config::default();
+        server_config(&config, &one).unwrap();
+        server_config(&config, &other).unwrap();
+        let mut check = |certificate: PathBuf, key: PathBuf, expected: &str| {
+            config.mqtt.certificate_file = certificate.display().to_string();
+            config.mqtt.key_file = key.display().to_string();
+            let error = server_config(&config, home.path()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        };
+        check(home.path().join("none"), home.path().join("none"), "cannot read");
+        check(one.join("certs/server.pem"), other.join("certs/server-key.pem"), "does not fit");
+        check(one.join("certs/server-key.pem"), one.join("certs/server-key.pem"), "holds no certificate");
+        check(one.join("certs/server.pem"), one.join("certs/ca.pem"), "cannot use");
+    }
+}
