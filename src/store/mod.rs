@@ -1,29 +1,45 @@
 //! SQL and nothing else: what is asked, what is written, and how commits are grouped.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    clock::Clock,
     config::Database,
-    ids::{AccountId, AgentId, CredentialId, EntityId},
+    ids::{AccountId, CredentialId, EntityId},
     mdm::{agent::Agent, change::Change},
 };
 
-pub use crate::mdm::owed::OpenCommand;
-
+mod apply;
 pub mod db;
+mod login;
+mod merge;
+mod writer;
 
-use db::{Row, Statement, Story, Tx};
+pub use crate::mdm::owed::OpenCommand;
+pub use apply::TASK_STATUSES_PER_AGENT_MAX;
+use db::{Engine, Readers, Row, Statement, Story, Tx};
+use login::Lookup;
+pub use writer::BatchFigures;
+use writer::{Submission, Writer};
 
 /// The database, cheap to clone.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    writer: mpsc::Sender<Submission>,
+    lookups: mpsc::Sender<Lookup>,
+    readers: Readers,
+    clock: Clock,
+}
 
 /// The server could not do its job.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Written by a later version of mdmq.
-    #[error("the database is newer than this program (it has migration {0}); use the mdmq that wrote it or a later one")]
+    #[error(
+        "the database is newer than this program (it has migration {0}); use the mdmq that wrote it or a later one"
+    )]
     Newer(i64),
     /// More writes wait than [`Store::SUBMISSIONS_MAX`].
     #[error("the database does not keep up")]
@@ -82,33 +98,81 @@ impl Store {
     /// Submissions that may wait for the writer.
     pub const SUBMISSIONS_MAX: usize = 65_536;
 
-    /// Opens (and makes) the database and brings its schema up to date.
+    /// Opens (and makes) the database, brings its schema up to date and starts the tasks that write and look up.
+    /// `on_commit` hears the figures of every transaction.
     ///
     /// # Errors
     /// It cannot be reached, or is newer than the program.
-    pub async fn open(_database: &Database, _data_dir: &Path) -> Result<Store, StoreError> {
-        todo!()
+    pub async fn open(
+        database: &Database,
+        data_dir: &Path,
+        clock: Clock,
+        on_commit: impl Fn(BatchFigures) + Send + Sync + 'static,
+    ) -> Result<Store, StoreError> {
+        let engine = Engine::choose(database, data_dir)?;
+        let mut tx = engine.writer().await?;
+        engine.migrate(&mut tx).await?;
+        let readers = engine.readers();
+        let (writer, queue) = mpsc::channel(Self::SUBMISSIONS_MAX);
+        let (lookups, names) = mpsc::channel(login::LOOKUPS_MAX);
+        tokio::spawn(
+            Writer { engine, tx, clock: clock.clone(), queue, on_commit: Arc::new(on_commit) }.run_until_closed(),
+        );
+        tokio::spawn(login::answer_lookups(readers.clone(), names));
+        Ok(Store { writer, lookups, readers, clock })
+    }
+
+    /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.
+    ///
+    /// # Errors
+    /// The database failed; acknowledged changes are safe nevertheless.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let (done, closed) = oneshot::channel();
+        self.readers.close().await;
+        self.writer.send(Submission::Close(done)).await.map_err(|_| closing())?;
+        closed.await.map_err(|_| closing())?
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn health(&self) -> Result<(), StoreError> {
+        self.rows(Statement::new("select 1 as one", [])).await.map(drop)
+    }
+
+    /// Submissions that wait for the writer now.
+    pub fn waiting(&self) -> usize {
+        self.writer.max_capacity() - self.writer.capacity()
     }
 
     /// Gives the changes to the writer, which commits them together with those of others, in order, and then calls `done`.
-    pub fn submit(&self, _changes: Vec<Change>, _done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
-        todo!()
+    pub fn submit(&self, changes: Vec<Change>, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        self.enqueue(Submission::Changes(changes, Box::new(done)));
     }
 
-    /// All logins with this user name. Lookups that arrive together travel in one question.
+    fn enqueue(&self, submission: Submission) {
+        match self.writer.try_send(submission) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(it)) => it.refuse(StoreError::Busy),
+            Err(mpsc::error::TrySendError::Closed(it)) => it.refuse(closing()),
+        }
+    }
+
+    /// The logins with this user name: service account first, then credentials of agents, newest first, at most 64 of
+    /// them (when a placeholder serial names more agents than that, the oldest cannot log in by password).
+    /// Lookups that arrive together travel in one question.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn logins(&self, _username: &str) -> Result<Vec<Login>, StoreError> {
-        todo!()
-    }
-
-    /// What this agent is owed.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn owed(&self, _agent: AgentId) -> Result<Option<Owed>, StoreError> {
-        todo!()
+    pub async fn logins(&self, username: &str) -> Result<Vec<Login>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let lookup = Lookup { username: username.to_owned(), answer };
+        self.lookups.try_send(lookup).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => closing(),
+        })?;
+        answered.await.map_err(|_| closing())?
     }
 
     /// Runs a story inside the writer's transaction, under a savepoint of its own, and answers after the commit. A story that
@@ -116,27 +180,38 @@ impl Store {
     ///
     /// # Errors
     /// The story's, or that of the commit.
-    pub async fn write<T, F>(&self, _story: F) -> Result<T, StoreError>
+    pub async fn write<T, F>(&self, story: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Story<'t, T> + Send + 'static,
     {
-        todo!()
+        let (done, answered) = oneshot::channel();
+        self.enqueue(Submission::story(story, |outcome| drop(done.send(outcome))));
+        answered.await.map_err(|_| closing())?
     }
 
     /// Asks outside any transaction.
     ///
     /// # Errors
     /// The database refused.
-    pub async fn rows(&self, _statement: Statement) -> Result<Vec<Row>, StoreError> {
-        todo!()
+    pub async fn rows(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        self.readers.rows(statement).await
     }
 
     /// The first row, if any.
     ///
     /// # Errors
     /// The database refused.
-    pub async fn row(&self, _statement: Statement) -> Result<Option<Row>, StoreError> {
-        todo!()
+    pub async fn row(&self, statement: Statement) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(statement).await?.into_iter().next())
     }
+
+    /// What time it is for the rows.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+fn closing() -> StoreError {
+    StoreError::Database("the server is stopping".into())
 }

@@ -5,3 +5,4 @@
 mod support;
 
 mod start_and_stop;
+mod store;

@@ -7,6 +7,7 @@ use mdmq::clock::Clock;
 
 pub mod enrollment;
 pub mod phone;
+pub mod postgres;
 pub mod server;
 pub mod wire;
 
