@@ -5,8 +5,8 @@ use std::{future::Future, time::Duration};
 use mdmq::{
     clock::{Clock, Timestamp},
     config::{Database, Secret},
-    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, FleetId, TaskId},
-    mdm::{change::Change, inventory::Inventory},
+    ids::{AgentId, ComputerId, ConnectionNumber, CredentialId},
+    mdm::change::Change,
     store::{
         LoginOf, Store, StoreError,
         db::{Row, Statement, Value},
