@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{clock::Clock, config::Config, metrics::Metrics, store::Store};
 
 pub mod administer;
+pub mod dispatch;
 pub mod enroll;
 pub mod secrets;
 

@@ -1,1 +1,3 @@
 //! The HTTP edge.
+
+pub mod admin;

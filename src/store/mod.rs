@@ -11,6 +11,7 @@ use crate::{
     mdm::{agent::Agent, change::Change},
 };
 
+pub mod administer;
 mod apply;
 pub mod db;
 mod login;

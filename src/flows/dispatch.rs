@@ -1,0 +1,86 @@
+//! An administrator's wish becomes a row, and the row a message to the device.
+
+use std::time::Duration;
+
+use super::Flows;
+pub use crate::store::administer::{Answer, CommandView, Refused};
+use crate::{
+    ids::{AgentId, CommandId, FleetId},
+    mdm::catalog,
+    store::StoreError,
+};
+
+/// Longest wait for an answer that one request may ask for.
+pub const WAIT_S_MAX: u64 = 300;
+/// How often a waiting request looks.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+impl Flows {
+    /// Wants something of a device. It is told at once when it is connected, otherwise when it comes back.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn command(&self, agent: AgentId, name: &str, by: &str) -> Result<Result<CommandId, Refused>, StoreError> {
+        let Some(name) = catalog::command(name).map(|it| it.name) else {
+            return Ok(Err(Refused::Invalid(format!("there is no command {name}"))));
+        };
+        let now = self.clock.now();
+        let until = now.after(Duration::from_secs(self.config.commands.query_life_s.into()));
+        let answer = self.store.order(agent, name, by.to_owned(), now, until).await?;
+        if answer.is_ok() {
+            self.agents_changed(&[agent]);
+        }
+        Ok(answer)
+    }
+
+    /// The command as it is when it is settled, or when the time is over.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn await_command(&self, id: CommandId, patience: Duration) -> Result<Option<CommandView>, StoreError> {
+        let deadline = self.clock.instant() + patience.min(Duration::from_secs(WAIT_S_MAX));
+        loop {
+            let command = self.store.command_view(id).await?;
+            if command.as_ref().is_none_or(CommandView::is_settled) || self.clock.instant() >= deadline {
+                return Ok(command);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Takes back a command that has not reached its device.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn cancel_command(&self, id: CommandId, by: &str) -> Answer<()> {
+        let answer = self.store.cancel_order(id, by.to_owned(), self.clock.now()).await?;
+        if let Ok(agent) = &answer {
+            self.agents_changed(&[*agent]);
+        }
+        Ok(answer.map(|_| ()))
+    }
+
+    /// Puts an agent into another fleet of its tenant and tells it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn move_agent(&self, agent: AgentId, fleet: FleetId) -> Answer<()> {
+        let answer = self.store.put_into_fleet(agent, fleet).await?;
+        if answer.is_ok() {
+            self.agents_changed(&[agent]);
+        }
+        Ok(answer)
+    }
+
+    /// Forgets an agent that may never come back: its connection ends, its credentials are dead, its computer stays.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_agent(&self, agent: AgentId, by: &str) -> Answer<()> {
+        let answer = self.store.forget_agent(agent, by.to_owned(), self.clock.now()).await?;
+        if answer.is_ok() {
+            self.agents_changed(&[agent]);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything that can go wrong for an administrator, as a status and `{"error":"…"}`.
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::flows::administer::{Refused, StoreError};
+
+/// A status and a sentence.
+#[derive(Debug)]
+pub struct Error {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Error {
+    /// 404.
+    pub fn absent(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, why)
+    }
+
+    /// 401.
+    pub fn unauthorized() -> Self {
+        let why = "the bearer token is missing or wrong; it is in the file admin-token of the data directory";
+        Self::new(StatusCode::UNAUTHORIZED, why)
+    }
+
+    /// 422 with more than a sentence.
+    pub fn lines(why: String, lines: &impl serde::Serialize) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body: json!({ "error": why, "lines": lines }) }
+    }
+
+    fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, body: json!({ "error": why.into() }) }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!("an administrator's request failed: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        let status = match &refused {
+            Refused::Absent(_) => StatusCode::NOT_FOUND,
+            Refused::Conflict(_) => StatusCode::CONFLICT,
+            Refused::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, refused.to_string())
+    }
+}
+
+impl From<JsonRejection> for Error {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}

@@ -1,0 +1,85 @@
+//! The API for administrators, and what monitoring reads. A list of routes; handlers parse, call one flow and answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use subtle::ConstantTimeEq;
+
+use crate::{datadir::DataDir, flows::Flows};
+
+mod agents;
+mod error;
+mod tenants;
+
+use error::Error;
+
+/// Largest import, in bytes.
+pub const IMPORT_BYTES_MAX: usize = 64 << 20;
+/// Largest other request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// A database that takes longer for a trivial question is not ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+/// Who asks, in the rows of what he asked for.
+const ADMINISTRATOR: &str = "administrator";
+
+/// The routes of the admin listener. The token is that of the data directory; without one nobody gets in.
+pub fn router(flows: Arc<Flows>) -> Router {
+    let token: Option<Arc<str>> =
+        DataDir::at(&flows.config.data_dir).stored_admin_token().ok().flatten().map(Into::into);
+    let api = Router::new()
+        .route("/entities", get(tenants::list_entities).post(tenants::add_entity))
+        .route("/entities/{id}", get(tenants::show_entity).patch(tenants::change_entity).delete(tenants::remove_entity))
+        .route("/fleets", get(tenants::list_fleets).post(tenants::add_fleet))
+        .route("/fleets/{id}", get(tenants::show_fleet).patch(tenants::change_fleet).delete(tenants::remove_fleet))
+        .route("/invitations", post(tenants::invite))
+        .route("/accounts", get(tenants::list_accounts).post(tenants::add_account))
+        .route("/accounts/{name}", get(tenants::show_account).delete(tenants::remove_account))
+        .route("/agents", get(agents::list))
+        .route("/agents/{id}", get(agents::show).patch(agents::change).delete(agents::remove))
+        .route("/agents/{id}/commands", post(agents::command))
+        .route("/commands", get(agents::list_commands))
+        .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(Router::new().route("/import", post(agents::import)).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
+        .fallback(|| async { Error::absent("there is no such resource") })
+        .layer(middleware::from_fn_with_state(token, authorize));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .fallback(|| async { Error::absent("there is no such resource") })
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .with_state(flows)
+}
+
+async fn authorize(State(token): State<Option<Arc<str>>>, request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    let is_right = token.is_some_and(|token| bool::from(token.as_bytes().ct_eq(given.trim().as_bytes())));
+    if is_right { next.run(request).await } else { Error::unauthorized().into_response() }
+}
+
+async fn metrics(State(flows): State<Arc<Flows>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], flows.metrics.encode()).into_response()
+}
+
+async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
+    match tokio::time::timeout(READY_WITHIN, flows.answers()).await {
+        Ok(true) => (StatusCode::OK, "ready"),
+        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database answers too slowly"),
+    }
+}

@@ -1,0 +1,157 @@
+//! Tenants, fleets, invitations and service accounts.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::JsonRejection},
+    http::StatusCode,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use crate::{
+    flows::{
+        Flows,
+        administer::{AccountView, EntityView, FleetView, Invited, Opened},
+    },
+    ids::{EntityId, FleetId},
+};
+
+type Here = State<Arc<Flows>>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+pub async fn list_entities(State(flows): Here) -> Result<Json<Vec<EntityView>>, Error> {
+    Ok(Json(flows.store.entities().await?))
+}
+
+pub async fn show_entity(State(flows): Here, Path(id): Path<EntityId>) -> Result<Json<EntityView>, Error> {
+    let found = flows.store.entities().await?.into_iter().find(|it| it.id == id);
+    found.map(Json).ok_or_else(|| Error::absent(format!("there is no entity {id}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewEntity {
+    name: String,
+    parent: Option<EntityId>,
+    id: Option<EntityId>,
+}
+
+pub async fn add_entity(State(flows): Here, body: Body<NewEntity>) -> Result<(StatusCode, Json<Value>), Error> {
+    let Json(new) = body?;
+    let id = flows.add_entity(&new.name, new.parent.unwrap_or(EntityId::ROOT), new.id).await??;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "name": new.name.trim() }))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntityChange {
+    name: Option<String>,
+    parent: Option<EntityId>,
+}
+
+pub async fn change_entity(
+    State(flows): Here,
+    Path(id): Path<EntityId>,
+    body: Body<EntityChange>,
+) -> Result<Json<EntityView>, Error> {
+    let Json(change) = body?;
+    flows.change_entity(id, change.name.as_deref(), change.parent).await??;
+    show_entity(State(flows), Path(id)).await
+}
+
+pub async fn remove_entity(State(flows): Here, Path(id): Path<EntityId>) -> Result<Json<Value>, Error> {
+    flows.store.remove_entity(id).await??;
+    Ok(Json(json!({ "id": id, "removed": true })))
+}
+
+#[derive(Deserialize)]
+pub struct OfEntity {
+    entity: Option<EntityId>,
+}
+
+pub async fn list_fleets(State(flows): Here, Query(of): Query<OfEntity>) -> Result<Json<Vec<FleetView>>, Error> {
+    Ok(Json(flows.store.fleets(of.entity).await?))
+}
+
+pub async fn show_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<FleetView>, Error> {
+    let found = flows.store.fleets(None).await?.into_iter().find(|it| it.id == id);
+    found.map(Json).ok_or_else(|| Error::absent(format!("there is no fleet {id}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFleet {
+    name: String,
+    entity: Option<EntityId>,
+}
+
+pub async fn add_fleet(State(flows): Here, body: Body<NewFleet>) -> Result<(StatusCode, Json<Value>), Error> {
+    let Json(new) = body?;
+    let entity = new.entity.unwrap_or(EntityId::ROOT);
+    let id = flows.add_fleet(entity, &new.name).await??;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "entity": entity, "name": new.name.trim() }))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetChange {
+    name: String,
+}
+
+pub async fn change_fleet(
+    State(flows): Here,
+    Path(id): Path<FleetId>,
+    body: Body<FleetChange>,
+) -> Result<Json<FleetView>, Error> {
+    let Json(change) = body?;
+    flows.rename_fleet(id, &change.name).await??;
+    show_fleet(State(flows), Path(id)).await
+}
+
+pub async fn remove_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<Value>, Error> {
+    let moved = flows.remove_fleet(id).await??;
+    Ok(Json(json!({ "id": id, "removed": true, "agents_moved": moved.len() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvitation {
+    email: String,
+    entity: Option<EntityId>,
+}
+
+pub async fn invite(State(flows): Here, body: Body<NewInvitation>) -> Result<(StatusCode, Json<Invited>), Error> {
+    let Json(new) = body?;
+    let invited = flows.invite(&new.email, new.entity.unwrap_or(EntityId::ROOT)).await??;
+    Ok((StatusCode::CREATED, Json(invited)))
+}
+
+pub async fn list_accounts(State(flows): Here) -> Result<Json<Vec<AccountView>>, Error> {
+    Ok(Json(flows.store.accounts().await?))
+}
+
+pub async fn show_account(State(flows): Here, Path(name): Path<String>) -> Result<Json<AccountView>, Error> {
+    let found = flows.store.accounts().await?.into_iter().find(|it| it.name == name);
+    found.map(Json).ok_or_else(|| Error::absent(format!("there is no account {name}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    name: String,
+    acl: Vec<String>,
+    entity: Option<EntityId>,
+}
+
+pub async fn add_account(State(flows): Here, body: Body<NewAccount>) -> Result<(StatusCode, Json<Opened>), Error> {
+    let Json(new) = body?;
+    Ok((StatusCode::CREATED, Json(flows.open_account(&new.name, &new.acl, new.entity).await??)))
+}
+
+pub async fn remove_account(State(flows): Here, Path(name): Path<String>) -> Result<Json<Value>, Error> {
+    flows.close_account(&name).await??;
+    Ok(Json(json!({ "name": name, "removed": true })))
+}

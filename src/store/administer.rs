@@ -1,0 +1,464 @@
+//! What administrators ask and change: tenants, fleets, agents, invitations, service accounts. SQL only; refusals are values.
+
+use serde::Serialize;
+
+use super::{
+    Store, StoreError,
+    db::{Row, Statement, Tx, Value},
+};
+use crate::{
+    clock::Timestamp,
+    ids::{AccountId, AgentId, EntityId, FleetId, InvitationId},
+};
+
+mod fleets;
+mod import;
+mod orders;
+
+pub use import::{BAD_LINES_MAX, BadLine, StagedAgent};
+pub use orders::CommandView;
+
+/// Rows that one list shows at most.
+pub const LIST_ROWS_MAX: i64 = 100_000;
+/// Levels of tenants below the root.
+const ENTITY_DEPTH_MAX: usize = 100;
+
+/// Why a wish was not granted, as a sentence for the administrator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such thing.
+    #[error("{0}")]
+    Absent(String),
+    /// It is there, but its state forbids it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The wish itself makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A wish granted or refused, unless the database failed.
+pub type Answer<T> = Result<Result<T, Refused>, StoreError>;
+
+/// A tenant.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntityView {
+    /// Key.
+    pub id: EntityId,
+    /// The tenant it belongs to; none for the root.
+    pub parent: Option<EntityId>,
+    /// What people call it.
+    pub name: String,
+    /// How many agents it has.
+    pub agents: i64,
+}
+
+/// A group of agents.
+#[derive(Debug, Clone, Serialize)]
+pub struct FleetView {
+    /// Key.
+    pub id: FleetId,
+    /// Whose.
+    pub entity: EntityId,
+    /// What people call it.
+    pub name: String,
+    /// Whether it is the "not managed" one.
+    pub is_default: bool,
+    /// How many agents are in it.
+    pub agents: i64,
+}
+
+/// An agent with what people want to see of it.
+#[derive(Debug, Clone)]
+pub struct AgentView {
+    /// Key.
+    pub id: AgentId,
+    /// Its topic's serial.
+    pub serial: String,
+    /// Its topic's tenant.
+    pub entity: EntityId,
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// The name of its fleet.
+    pub fleet_name: String,
+    /// Its name.
+    pub name: String,
+    /// Version of its software.
+    pub version: String,
+    /// `android` or `apple`.
+    pub mdm_type: String,
+    /// Whether it is connected.
+    pub is_online: bool,
+    /// When it was last heard.
+    pub last_contact: Option<Timestamp>,
+    /// `enrolled` or `unenrolling`.
+    pub enroll_status: String,
+    /// `never`, `lock` or `unlock`.
+    pub lock_wish: String,
+    /// Whether it was told to wipe itself.
+    pub wipe: bool,
+    /// Number of its latest connection.
+    pub connection: i64,
+    /// Its inventory record.
+    pub computer: i64,
+    /// From the inventory.
+    pub uuid: String,
+    /// From the inventory.
+    pub model: String,
+    /// From the inventory.
+    pub os: String,
+    /// When the last inventory came.
+    pub inventory_at: Option<Timestamp>,
+}
+
+/// Which agents a question is about; `None` matches all.
+#[derive(Debug, Clone, Default)]
+pub struct AgentFilter {
+    /// By key.
+    pub id: Option<AgentId>,
+    /// By serial.
+    pub serial: Option<String>,
+    /// By tenant.
+    pub entity: Option<EntityId>,
+    /// By fleet.
+    pub fleet: Option<FleetId>,
+}
+
+/// A service account without its password.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountView {
+    /// Key.
+    pub id: AccountId,
+    /// User name.
+    pub name: String,
+    /// Scope; none is everything.
+    pub entity: Option<EntityId>,
+    /// `filter:access` entries.
+    pub acl: Vec<String>,
+}
+
+/// A new invitation; tokens arrive hashed.
+#[derive(Debug, Clone)]
+pub struct NewInvitation {
+    /// In lower case.
+    pub email: String,
+    /// Where the device will live.
+    pub entity: EntityId,
+    /// Hash of the token that enrolls.
+    pub invitation_hash: String,
+    /// Hash of the token that opens a session for the person.
+    pub user_hash: String,
+    /// Now.
+    pub at: Timestamp,
+    /// End of its life.
+    pub expires_at: Timestamp,
+}
+
+/// A new service account.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// User name.
+    pub name: String,
+    /// Hash of the password.
+    pub secret: String,
+    /// Scope; none is everything.
+    pub entity: Option<EntityId>,
+    /// Filter and `r|w|rw|deny`.
+    pub access: Vec<(String, String)>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// All tenants.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn entities(&self) -> Result<Vec<EntityView>, StoreError> {
+        let rows = self
+            .rows(Statement::new(
+                "select e.entity_id, e.parent_id, e.name, \
+                 (select count(*) from agent a where a.entity_id = e.entity_id) as agents \
+                 from entity e order by e.entity_id limit $1",
+                [int(LIST_ROWS_MAX)],
+            ))
+            .await?;
+        let view = |row: &Row| EntityView {
+            id: EntityId(row.int("entity_id")),
+            parent: row.opt_int("parent_id").map(EntityId),
+            name: row.text("name"),
+            agents: row.int("agents"),
+        };
+        Ok(rows.iter().map(view).collect())
+    }
+
+    /// A new tenant with its default fleet. Without a wish for its number it gets the next one.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_entity(&self, name: String, parent: EntityId, id: Option<EntityId>, at: Timestamp) -> Answer<EntityId> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                if !exists(tx, "select 1 as n from entity where entity_id = $1", parent.0).await? {
+                    return Ok(Err(absent_entity(parent)));
+                }
+                let id = match id {
+                    Some(id) => id,
+                    None => EntityId(number(tx, "select coalesce(max(entity_id), 0) + 1 as n from entity", []).await?),
+                };
+                if exists(tx, "select 1 as n from entity where entity_id = $1", id.0).await? {
+                    return Ok(Err(Refused::Conflict(format!("entity {id} exists already"))));
+                }
+                tx.execute(Statement::new(
+                    "insert into entity (entity_id, parent_id, name, created_at) values ($1, $2, $3, $4)",
+                    [int(id.0), int(parent.0), text(name), int(at.0)],
+                ))
+                .await?;
+                tx.execute(Statement::new(
+                    "insert into fleet (entity_id, name, is_default, created_at) values ($1, $2, $3, $4)",
+                    [int(id.0), text("not managed fleet"), flag(true), int(at.0)],
+                ))
+                .await?;
+                Ok(Ok(id))
+            })
+        })
+        .await
+    }
+
+    /// Another name or place for a tenant.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn change_entity(&self, id: EntityId, name: Option<String>, parent: Option<EntityId>) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                if !exists(tx, "select 1 as n from entity where entity_id = $1", id.0).await? {
+                    return Ok(Err(absent_entity(id)));
+                }
+                if let Some(parent) = parent
+                    && let Err(refused) = may_hang_below(tx, id, parent).await?
+                {
+                    return Ok(Err(refused));
+                }
+                tx.execute(Statement::new(
+                    "update entity set name = coalesce($2, name), parent_id = coalesce($3, parent_id) where entity_id = $1",
+                    [int(id.0), Value::Text(name), Value::Int(parent.map(|it| it.0))],
+                ))
+                .await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
+    /// Removes a tenant that nothing lives in.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_entity(&self, id: EntityId) -> Answer<()> {
+        const IN_USE: [(&str, &str); 6] = [
+            ("other entities", "select 1 as n from entity where parent_id = $1"),
+            ("agents", "select 1 as n from agent where entity_id = $1"),
+            ("fleets", "select 1 as n from fleet where entity_id = $1 and not is_default"),
+            ("computers", "select 1 as n from computer where entity_id = $1"),
+            ("open invitations", "select 1 as n from invitation where entity_id = $1 and status = 'pending'"),
+            ("service accounts", "select 1 as n from service_account where entity_id = $1"),
+        ];
+        self.write(move |tx| {
+            Box::pin(async move {
+                if id == EntityId::ROOT {
+                    return Ok(Err(Refused::Conflict("the root entity cannot be removed".into())));
+                }
+                if !exists(tx, "select 1 as n from entity where entity_id = $1", id.0).await? {
+                    return Ok(Err(absent_entity(id)));
+                }
+                for (what, question) in IN_USE {
+                    if exists(tx, question, id.0).await? {
+                        return Ok(Err(Refused::Conflict(format!("entity {id} still has {what}"))));
+                    }
+                }
+                for statement in [
+                    "delete from invitation where entity_id = $1",
+                    "delete from fleet where entity_id = $1",
+                    "delete from entity where entity_id = $1",
+                ] {
+                    tx.execute(Statement::new(statement, [int(id.0)])).await?;
+                }
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
+    /// Writes an invitation down, with its person where he is new.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_invitation(&self, new: NewInvitation) -> Answer<InvitationId> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                if !exists(tx, "select 1 as n from entity where entity_id = $1", new.entity.0).await? {
+                    return Ok(Err(absent_entity(new.entity)));
+                }
+                let person = number(
+                    tx,
+                    "insert into person (email, created_at) values ($1, $2) \
+                     on conflict (email) do update set email = excluded.email returning person_id as n",
+                    [text(new.email), int(new.at.0)],
+                )
+                .await?;
+                tx.execute(Statement::new(
+                    "insert into api_token (token_hash, person_id, created_at) values ($1, $2, $3)",
+                    [text(new.user_hash), int(person), int(new.at.0)],
+                ))
+                .await?;
+                let id = number(
+                    tx,
+                    "insert into invitation (person_id, entity_id, token_hash, created_at, expires_at) \
+                     values ($1, $2, $3, $4, $5) returning invitation_id as n",
+                    [int(person), int(new.entity.0), text(new.invitation_hash), int(new.at.0), int(new.expires_at.0)],
+                )
+                .await?;
+                Ok(Ok(InvitationId(id)))
+            })
+        })
+        .await
+    }
+
+    /// All service accounts.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn accounts(&self) -> Result<Vec<AccountView>, StoreError> {
+        let rows = self
+            .rows(Statement::new(
+                "select s.account_id, s.name, s.entity_id, a.filter, a.access from service_account s \
+                 left join service_access a on a.account_id = s.account_id order by s.name, a.position limit $1",
+                [int(LIST_ROWS_MAX)],
+            ))
+            .await?;
+        let mut accounts: Vec<AccountView> = Vec::new();
+        for row in &rows {
+            let id = AccountId(row.int("account_id"));
+            if accounts.last().is_none_or(|last| last.id != id) {
+                let entity = row.opt_int("entity_id").map(EntityId);
+                accounts.push(AccountView { id, name: row.text("name"), entity, acl: Vec::new() });
+            }
+            if let (Some(filter), Some(access), Some(last)) =
+                (row.opt_text("filter"), row.opt_text("access"), accounts.last_mut())
+            {
+                last.acl.push(format!("{filter}:{access}"));
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// A new service account.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_account(&self, new: NewAccount) -> Answer<AccountId> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                if let Some(entity) = new.entity
+                    && !exists(tx, "select 1 as n from entity where entity_id = $1", entity.0).await?
+                {
+                    return Ok(Err(absent_entity(entity)));
+                }
+                let taken = Statement::new("select 1 as n from service_account where name = $1", [text(new.name.clone())]);
+                if tx.row(taken).await?.is_some() {
+                    return Ok(Err(Refused::Conflict(format!("account {} exists already", new.name))));
+                }
+                let id = number(
+                    tx,
+                    "insert into service_account (name, secret, entity_id, created_at) values ($1, $2, $3, $4) \
+                     returning account_id as n",
+                    [text(new.name), text(new.secret), Value::Int(new.entity.map(|it| it.0)), int(new.at.0)],
+                )
+                .await?;
+                for (position, (filter, access)) in (0..).zip(new.access) {
+                    tx.execute(Statement::new(
+                        "insert into service_access (account_id, position, filter, access) values ($1, $2, $3, $4)",
+                        [int(id), int(position), text(filter), text(access)],
+                    ))
+                    .await?;
+                }
+                Ok(Ok(AccountId(id)))
+            })
+        })
+        .await
+    }
+
+    /// Removes a service account.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_account(&self, name: String) -> Answer<AccountId> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let found = Statement::new("select account_id from service_account where name = $1", [text(name.clone())]);
+                let Some(row) = tx.row(found).await? else {
+                    return Ok(Err(Refused::Absent(format!("there is no account {name}"))));
+                };
+                let id = row.int("account_id");
+                tx.execute(Statement::new("delete from service_access where account_id = $1", [int(id)])).await?;
+                tx.execute(Statement::new("delete from service_account where account_id = $1", [int(id)])).await?;
+                Ok(Ok(AccountId(id)))
+            })
+        })
+        .await
+    }
+}
+
+/// What any database answers.
+pub fn trivial_question() -> Statement {
+    Statement::new("select 1 as n", [])
+}
+
+/// A tenant must not hang below itself.
+async fn may_hang_below(tx: &mut Tx, id: EntityId, parent: EntityId) -> Result<Result<(), Refused>, StoreError> {
+    if id == EntityId::ROOT {
+        return Ok(Err(Refused::Conflict("the root entity has no parent".into())));
+    }
+    let mut above = Some(parent);
+    for _ in 0..ENTITY_DEPTH_MAX {
+        let Some(entity) = above else { return Ok(Ok(())) };
+        if entity == id {
+            return Ok(Err(Refused::Conflict(format!("entity {id} cannot hang below itself"))));
+        }
+        let up = Statement::new("select parent_id from entity where entity_id = $1", [int(entity.0)]);
+        match tx.row(up).await? {
+            Some(row) => above = row.opt_int("parent_id").map(EntityId),
+            None => return Ok(Err(absent_entity(entity))),
+        }
+    }
+    Ok(Err(Refused::Conflict(format!("entities nest at most {ENTITY_DEPTH_MAX} levels deep"))))
+}
+
+fn absent_entity(id: EntityId) -> Refused {
+    Refused::Absent(format!("there is no entity {id}"))
+}
+
+async fn exists(tx: &mut Tx, question: &'static str, id: i64) -> Result<bool, StoreError> {
+    Ok(tx.row(Statement::new(question, [int(id)])).await?.is_some())
+}
+
+/// The column `n` of the only row.
+async fn number<const N: usize>(tx: &mut Tx, question: &'static str, args: [Value; N]) -> Result<i64, StoreError> {
+    match tx.row(Statement::new(question, args)).await? {
+        Some(row) => Ok(row.int("n")),
+        None => Err(StoreError::Database("a statement that always answers did not".into())),
+    }
+}
+
+fn int(value: i64) -> Value {
+    Value::Int(Some(value))
+}
+
+fn flag(value: bool) -> Value {
+    Value::Bool(Some(value))
+}
+
+fn text(value: impl Into<String>) -> Value {
+    Value::Text(Some(value.into()))
+}

@@ -1,0 +1,226 @@
+//! Fleets, and the agents in them.
+
+use super::{AgentFilter, AgentView, Answer, FleetView, LIST_ROWS_MAX, Refused, absent_entity, exists, flag, int, number, text};
+use crate::{
+    clock::Timestamp,
+    ids::{AgentId, EntityId, FleetId},
+    store::{
+        Store, StoreError,
+        db::{Row, Statement, Tx, Value},
+    },
+};
+
+const AGENT_VIEW: &str = "select a.agent_id, a.serial, a.entity_id, a.fleet_id, f.name as fleet_name, a.name, a.version, a.mdm_type, \
+    a.is_online, a.last_contact, a.enroll_status, a.lock_wish, a.wipe, a.connection, a.computer_id, c.uuid, c.model, \
+    c.os_name, c.os_version, c.inventory_at \
+    from agent a join fleet f on f.fleet_id = a.fleet_id join computer c on c.computer_id = a.computer_id where true";
+
+impl Store {
+    /// The fleets of one tenant, or of all.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn fleets(&self, entity: Option<EntityId>) -> Result<Vec<FleetView>, StoreError> {
+        let (lowest, highest) = entity.map_or((i64::MIN, i64::MAX), |it| (it.0, it.0));
+        let rows = self
+            .rows(Statement::new(
+                "select f.fleet_id, f.entity_id, f.name, f.is_default, \
+                 (select count(*) from agent a where a.fleet_id = f.fleet_id) as agents \
+                 from fleet f where f.entity_id >= $1 and f.entity_id <= $2 order by f.entity_id, f.fleet_id limit $3",
+                [int(lowest), int(highest), int(LIST_ROWS_MAX)],
+            ))
+            .await?;
+        let view = |row: &Row| FleetView {
+            id: FleetId(row.int("fleet_id")),
+            entity: EntityId(row.int("entity_id")),
+            name: row.text("name"),
+            is_default: row.flag("is_default"),
+            agents: row.int("agents"),
+        };
+        Ok(rows.iter().map(view).collect())
+    }
+
+    /// A new fleet.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_fleet(&self, entity: EntityId, name: String, at: Timestamp) -> Answer<FleetId> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                if !exists(tx, "select 1 as n from entity where entity_id = $1", entity.0).await? {
+                    return Ok(Err(absent_entity(entity)));
+                }
+                if named(tx, entity, &name).await?.is_some() {
+                    return Ok(Err(Refused::Conflict(format!("entity {entity} has a fleet \"{name}\" already"))));
+                }
+                let id = number(
+                    tx,
+                    "insert into fleet (entity_id, name, is_default, created_at) values ($1, $2, $3, $4) returning fleet_id as n",
+                    [int(entity.0), text(name), flag(false), int(at.0)],
+                )
+                .await?;
+                Ok(Ok(FleetId(id)))
+            })
+        })
+        .await
+    }
+
+    /// Another name for a fleet; the default one may have one too.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn rename_fleet(&self, id: FleetId, name: String) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let Some((entity, _)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
+                if named(tx, entity, &name).await?.is_some_and(|other| other != id) {
+                    return Ok(Err(Refused::Conflict(format!("entity {entity} has a fleet \"{name}\" already"))));
+                }
+                let rename = "update fleet set name = $2 where fleet_id = $1";
+                tx.execute(Statement::new(rename, [int(id.0), text(name)])).await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
+    /// Removes a fleet; its agents go to the default one. Answers who was moved.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_fleet(&self, id: FleetId) -> Answer<Vec<AgentId>> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let Some((_, is_default)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
+                if is_default {
+                    return Ok(Err(Refused::Conflict("the default fleet of an entity cannot be removed".into())));
+                }
+                let moved = tx
+                    .rows(Statement::new(
+                        "update agent set fleet_id = (select d.fleet_id from fleet d join fleet f on f.entity_id = d.entity_id \
+                         where f.fleet_id = $1 and d.is_default) where fleet_id = $1 returning agent_id",
+                        [int(id.0)],
+                    ))
+                    .await?;
+                tx.execute(Statement::new("delete from fleet where fleet_id = $1", [int(id.0)])).await?;
+                Ok(Ok(moved.iter().map(|row| AgentId(row.int("agent_id"))).collect()))
+            })
+        })
+        .await
+    }
+
+    /// Agents, by serial.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn agents_like(&self, filter: &AgentFilter) -> Result<Vec<AgentView>, StoreError> {
+        let mut sql = AGENT_VIEW.to_owned();
+        let mut args: Vec<Value> = Vec::new();
+        let wishes = [
+            (" and a.agent_id = $", filter.id.map(|it| int(it.0))),
+            (" and a.serial = $", filter.serial.clone().map(text)),
+            (" and a.entity_id = $", filter.entity.map(|it| int(it.0))),
+            (" and a.fleet_id = $", filter.fleet.map(|it| int(it.0))),
+        ];
+        for (condition, value) in wishes {
+            if let Some(value) = value {
+                args.push(value);
+                sql.push_str(condition);
+                sql.push_str(&args.len().to_string());
+            }
+        }
+        args.push(int(LIST_ROWS_MAX));
+        sql.push_str(" order by a.serial, a.agent_id limit $");
+        sql.push_str(&args.len().to_string());
+        Ok(self.rows(Statement::new(sql, args)).await?.iter().map(agent_view).collect())
+    }
+
+    /// Puts an agent into another fleet of its tenant.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn put_into_fleet(&self, agent: AgentId, target: FleetId) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let Some((entity, _)) = fleet(tx, target).await? else { return Ok(Err(absent_fleet(target))) };
+                let home = Statement::new("select entity_id from agent where agent_id = $1", [int(agent.0)]);
+                match tx.row(home).await?.map(|row| EntityId(row.int("entity_id"))) {
+                    None => Ok(Err(absent_agent(agent))),
+                    Some(home) if home != entity => Ok(Err(Refused::Conflict(format!(
+                        "fleet {target} belongs to entity {entity}, the agent to entity {home}"
+                    )))),
+                    Some(_) => {
+                        let put = "update agent set fleet_id = $2 where agent_id = $1";
+                        tx.execute(Statement::new(put, [int(agent.0), int(target.0)])).await?;
+                        Ok(Ok(()))
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    /// Forgets an agent with its credentials and tokens; the computer stays, open commands are cancelled.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn forget_agent(&self, agent: AgentId, by: String, at: Timestamp) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                tx.execute(Statement::new(
+                    "update command set state = 'cancelled', finished_at = $2, detail = $3 \
+                     where agent_id = $1 and state in ('queued', 'sent', 'delivered')",
+                    [int(agent.0), int(at.0), text(format!("the agent was removed by {by}"))],
+                ))
+                .await?;
+                let gone = tx.execute(Statement::new("delete from agent where agent_id = $1", [int(agent.0)])).await?;
+                Ok(if gone == 0 { Err(absent_agent(agent)) } else { Ok(()) })
+            })
+        })
+        .await
+    }
+}
+
+pub(super) fn absent_agent(id: AgentId) -> Refused {
+    Refused::Absent(format!("there is no agent {id}"))
+}
+
+fn absent_fleet(id: FleetId) -> Refused {
+    Refused::Absent(format!("there is no fleet {id}"))
+}
+
+/// The tenant of a fleet, and whether it is the default one.
+async fn fleet(tx: &mut Tx, id: FleetId) -> Result<Option<(EntityId, bool)>, StoreError> {
+    let found = tx.row(Statement::new("select entity_id, is_default from fleet where fleet_id = $1", [int(id.0)])).await?;
+    Ok(found.map(|row| (EntityId(row.int("entity_id")), row.flag("is_default"))))
+}
+
+async fn named(tx: &mut Tx, entity: EntityId, name: &str) -> Result<Option<FleetId>, StoreError> {
+    let question = "select fleet_id from fleet where entity_id = $1 and name = $2";
+    let found = tx.row(Statement::new(question, [int(entity.0), text(name)])).await?;
+    Ok(found.map(|row| FleetId(row.int("fleet_id"))))
+}
+
+fn agent_view(row: &Row) -> AgentView {
+    AgentView {
+        id: AgentId(row.int("agent_id")),
+        serial: row.text("serial"),
+        entity: EntityId(row.int("entity_id")),
+        fleet: FleetId(row.int("fleet_id")),
+        fleet_name: row.text("fleet_name"),
+        name: row.text("name"),
+        version: row.text("version"),
+        mdm_type: row.text("mdm_type"),
+        is_online: row.flag("is_online"),
+        last_contact: row.opt_int("last_contact").map(Timestamp),
+        enroll_status: row.text("enroll_status"),
+        lock_wish: row.text("lock_wish"),
+        wipe: row.flag("wipe"),
+        connection: row.int("connection"),
+        computer: row.int("computer_id"),
+        uuid: row.text("uuid"),
+        model: row.text("model"),
+        os: format!("{} {}", row.text("os_name"), row.text("os_version")).trim().to_owned(),
+        inventory_at: row.opt_int("inventory_at").map(Timestamp),
+    }
+}
