@@ -1,1 +1,373 @@
-//! Enrollment.
+//! From invitation to agent: inviting, enrolling, the settings a device asks for, and what it says by HTTP afterwards.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock::Timestamp,
+    config::{Config, Enrollment},
+    flows::{Flows, SecretKey, ToldSettings, secrets, session::Speaker},
+    ids::{Address, AgentId, EntityId, InvitationId, PersonId, Serial},
+    mdm::{
+        change::Change,
+        deeplink::Deeplink,
+        enroll::{self, Attempt, Refusal, Rules, SentInventory},
+        inventory::Inventory,
+    },
+    store::{
+        StoreError,
+        db::Tx,
+        enroll::{self as sql, AgentRow},
+        session::{self, Owner},
+    },
+};
+
+/// Agents of one person that are listed at once.
+const LISTED_MAX: i64 = 50;
+/// Longest e-mail address, in bytes (RFC 5321).
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// A new invitation. The tokens are shown this once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invited {
+    /// Key.
+    pub invitation_id: InvitationId,
+    /// The right to enroll once.
+    pub invitation_token: String,
+    /// The person's API token.
+    pub user_token: String,
+    /// Both, and where to use them.
+    pub deeplink: String,
+    /// When the invitation ends.
+    pub expires_at: Timestamp,
+}
+
+/// Why nobody was invited.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotInvited {
+    /// Not an address.
+    #[error("'{0}' is not an e-mail address")]
+    Email(String),
+    /// Unknown entity.
+    #[error("there is no entity {0}")]
+    Entity(EntityId),
+}
+
+/// What the owner of an agent is told once more each time he asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Its topic, in the spelling that this server issues.
+    pub topic: String,
+    /// A password made for this answer.
+    pub mqtt_password: String,
+    /// Where the broker is.
+    pub told: ToldSettings,
+}
+
+/// What an agent says of itself by HTTP.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Said {
+    /// It answered a ping.
+    pub is_pong: bool,
+    /// It came or goes.
+    pub is_online: Option<bool>,
+    /// Its inventory.
+    pub inventory: Option<Box<Inventory>>,
+}
+
+impl Flows {
+    /// Gives a person the right to enroll one device into an entity.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn invite(
+        &self,
+        email: &str,
+        entity: EntityId,
+        life: Option<Duration>,
+        requested_by: &str,
+    ) -> Result<Result<Invited, NotInvited>, StoreError> {
+        let Some(address) = email_address(email) else { return Ok(Err(NotInvited::Email(email.into()))) };
+        let (invitation_token, user_token) = (secrets::invitation_token(), secrets::api_token());
+        let hashes = (self.secret_key.hash(&invitation_token), self.secret_key.hash(&user_token));
+        let now = self.clock.now();
+        let life = life.unwrap_or(Duration::from_secs(u64::from(self.config.enrollment.invitation_life_s)));
+        let expires_at = now.after(life);
+        let event = format!("invited by {requested_by}");
+        let invitation_id = self
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    if !sql::entity_exists(tx, entity).await? {
+                        return Ok(None);
+                    }
+                    let person = sql::person(tx, &address, now).await?;
+                    let id = sql::new_invitation(tx, person, entity, &hashes.0, now, expires_at).await?;
+                    session::add_token(tx, Owner::Person(person), &hashes.1, now).await?;
+                    sql::log(tx, id, now, &event).await?;
+                    Ok(Some(id))
+                })
+            })
+            .await?;
+        let Some(invitation_id) = invitation_id else { return Ok(Err(NotInvited::Entity(entity))) };
+        let deeplink = deeplink(&self.config, &user_token, &invitation_token);
+        Ok(Ok(Invited { invitation_id, invitation_token, user_token, deeplink, expires_at }))
+    }
+
+    /// Lets a device in, or says why not. The refusal is logged with the invitation, if there is one.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn enroll(
+        &self,
+        person: PersonId,
+        input: &Map<String, Value>,
+    ) -> Result<Result<AgentId, Refusal>, StoreError> {
+        let attempt = Attempt::read(input);
+        if let Err(refusal) = attempt.check_method() {
+            return Ok(Err(refusal));
+        }
+        let now = self.clock.now();
+        let (rules, key) = (self.config.enrollment.clone(), self.secret_key.clone());
+        let made = self
+            .store
+            .write(move |tx| Box::pin(async move { admit(tx, &key, person, &attempt, &rules, now).await }))
+            .await?;
+        Ok(made.map(|entry| {
+            if !entry.replaced.is_empty() {
+                self.agents_changed(&entry.replaced);
+            }
+            entry.agent
+        }))
+    }
+
+    /// The agent with this number.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn agent(&self, agent: AgentId) -> Result<Option<AgentRow>, StoreError> {
+        Ok(self.store.row(sql::agent(agent)).await?.map(|row| sql::agent_row(&row)))
+    }
+
+    /// The agents that this speaker may see.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn agents_of(&self, speaker: Speaker) -> Result<Vec<AgentRow>, StoreError> {
+        let question = match speaker {
+            Speaker::Person(person) => sql::agents_of(person, LISTED_MAX),
+            Speaker::Agent(agent) => sql::agent(agent),
+        };
+        Ok(self.store.rows(question).await?.iter().map(sql::agent_row).collect())
+    }
+
+    /// What a device needs to reach the broker, with a fresh password. The earlier ones stay valid until the device connects with a
+    /// newer one, so a lost answer locks nobody out. `None`: the agent is gone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn settings(&self, agent: &AgentRow) -> Result<Option<Settings>, StoreError> {
+        let mqtt_password = secrets::mqtt_password();
+        let (id, secret, now) = (agent.id, self.secret_key.hash(&mqtt_password), self.clock.now());
+        let is_there = self
+            .store
+            .write(move |tx| Box::pin(async move { sql::add_credential(tx, id, &secret, now).await }))
+            .await?;
+        let slash = if self.config.mqtt.slashed_topics { "/" } else { "" };
+        let topic = match Serial::parse(&agent.serial) {
+            Ok(serial) => format!("{slash}{}", Address { entity: agent.entity, serial }),
+            Err(_) => return Ok(None),
+        };
+        Ok(is_there.then(|| Settings { topic, mqtt_password, told: self.told_settings() }))
+    }
+
+    /// Writes down what an agent said by HTTP, and answers after the commit.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn hear(&self, agent: &AgentRow, said: Said) -> Result<(), StoreError> {
+        let (id, at) = (agent.id, self.clock.now());
+        // The shipped agent that unenrolls by HTTP says only that it goes offline (spec/http.md §2, AA@dev).
+        let is_leaving = said.is_online == Some(false)
+            && agent.enroll_status == "unenrolling"
+            && self.store.row(sql::unenroll_on_its_way(id)).await?.is_some();
+        let mut changes = vec![Change::Seen { agent: id, at }];
+        if let Some(inventory) = said.inventory {
+            changes.push(Change::Inventory { agent: id, computer: agent.computer, at, inventory });
+            changes.push(Change::Answered { agent: id, command: "inventory", at });
+        }
+        if said.is_pong {
+            changes.push(Change::Answered { agent: id, command: "ping", at });
+        }
+        if let Some(is_online) = said.is_online {
+            changes.push(Change::SaysOnline { agent: id, is_online, connection: None });
+        }
+        if is_leaving {
+            changes.push(Change::Unenrolled { agent: id, at });
+        }
+        self.committed(changes).await?;
+        if is_leaving {
+            self.agents_changed(&[id]);
+        }
+        Ok(())
+    }
+
+    /// Gives changes to the writer and waits for the commit.
+    async fn committed(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let (done, wait) = oneshot::channel();
+        self.store.submit(changes, move |result| {
+            // Nobody waits any more when the request was given up; the changes are written all the same.
+            let _ = done.send(result);
+        });
+        wait.await.unwrap_or_else(|_| Err(StoreError::Database("the writer stopped".into())))
+    }
+
+    /// What was set when the listeners opened; before that, what the configuration says.
+    fn told_settings(&self) -> ToldSettings {
+        self.told.get().cloned().unwrap_or_else(|| {
+            let mqtt = &self.config.mqtt;
+            let tls = !mqtt.tls_listen.is_empty();
+            let listen = if tls { &mqtt.tls_listen } else { &mqtt.tcp_listen };
+            let port = listen.rsplit(':').next().and_then(|it| it.parse().ok()).unwrap_or_default();
+            let port = if mqtt.public_port == 0 { port } else { mqtt.public_port };
+            ToldSettings { broker: mqtt.public_host.clone(), port, tls }
+        })
+    }
+}
+
+/// A new agent and those whose place it takes.
+struct Entry {
+    agent: AgentId,
+    replaced: Vec<AgentId>,
+}
+
+/// The whole story inside one transaction. A refusal is a value, so that its log line is committed.
+async fn admit(
+    tx: &mut Tx,
+    key: &SecretKey,
+    person: PersonId,
+    attempt: &Attempt,
+    enrollment: &Enrollment,
+    now: Timestamp,
+) -> Result<Result<Entry, Refusal>, StoreError> {
+    // Somebody else's invitation is no invitation: the deeplink carries both tokens of the same person.
+    let invitation = sql::invitation(tx, &key.hash(&attempt.invitation_token)).await?.filter(|it| it.person == person);
+    let Some(invitation) = invitation else { return Ok(Err(Refusal::NoInvitation)) };
+    let rules = Rules {
+        android_version_min: &enrollment.android_version_min,
+        apple_version_min: &enrollment.apple_version_min,
+        agents_per_entity_max: enrollment.agents_per_entity_max,
+    };
+    let replaced = match attempt.serial() {
+        Ok(serial) => sql::earlier_agents(tx, invitation.entity, &serial, &attempt.uuid()).await?,
+        Err(_) => Vec::new(),
+    };
+    let replaced_count = i64::try_from(replaced.len()).unwrap_or(i64::MAX);
+    let is_limited = enrollment.agents_per_entity_max > 0;
+    let place = sql::place(tx, invitation.entity, replaced_count, is_limited).await?;
+    let id = invitation.id;
+    let accepted = match enroll::check(attempt, Some(invitation), place, rules, now) {
+        Ok(accepted) if sql::consume(tx, id, now).await? => accepted,
+        Ok(_) => return refused(tx, id, now, Refusal::NotPending).await,
+        Err(refusal) => return refused(tx, id, now, refusal).await,
+    };
+    for agent in &replaced {
+        sql::end_agent(tx, *agent, now).await?;
+    }
+    let computer = sql::computer(tx, &accepted, attempt, now).await?;
+    let agent = sql::new_agent(tx, &accepted, attempt, computer, now).await?;
+    let token_hash = key.hash(&key.agent_token(agent, now));
+    session::add_token(tx, Owner::Agent(agent), &token_hash, now).await?;
+    sql::log(tx, id, now, &format!("enrolled as agent {agent}")).await?;
+    Ok(Ok(Entry { agent, replaced }))
+}
+
+async fn refused(
+    tx: &mut Tx,
+    invitation: InvitationId,
+    now: Timestamp,
+    refusal: Refusal,
+) -> Result<Result<Entry, Refusal>, StoreError> {
+    sql::log(tx, invitation, now, &refusal.to_string()).await?;
+    Ok(Err(refusal))
+}
+
+/// What an agent says in the `input` of a PUT.
+///
+/// # Errors
+/// The text that the device is answered.
+pub fn said(input: &Map<String, Value>) -> Result<Said, &'static str> {
+    let is_online = match input.get("is_online") {
+        None => None,
+        Some(Value::Bool(flag)) => Some(*flag),
+        Some(Value::Number(number)) if number.as_i64() == Some(1) => Some(true),
+        Some(Value::Number(number)) if number.as_i64() == Some(0) => Some(false),
+        Some(Value::String(text)) if text == "1" => Some(true),
+        Some(Value::String(text)) if text == "0" => Some(false),
+        Some(_) => return Err("Invalid status value"),
+    };
+    let inventory = match enroll::sent_inventory(input.get("_inventory")) {
+        SentInventory::Absent => None,
+        SentInventory::Read(inventory) => Some(inventory),
+        SentInventory::Empty => return Err("Device inventory XML is mandatory"),
+        SentInventory::Malformed => return Err("Inventory XML is not well formed"),
+    };
+    let is_pong = input.get("_pong").and_then(Value::as_str) == Some("!");
+    Ok(Said { is_pong, is_online, inventory })
+}
+
+fn deeplink(config: &Config, user_token: &str, invitation_token: &str) -> String {
+    let enrollment = &config.enrollment;
+    Deeplink {
+        url: config.http.public_url.clone(),
+        user_token: user_token.into(),
+        invitation_token: invitation_token.into(),
+        support_name: enrollment.support_name.clone(),
+        support_phone: enrollment.support_phone.clone(),
+        support_website: enrollment.support_website.clone(),
+        support_email: enrollment.support_email.clone(),
+    }
+    .encode(&enrollment.deeplink_prefix)
+}
+
+/// Lower case, one `@` with something on both sides, nothing that would need quoting.
+fn email_address(text: &str) -> Option<String> {
+    let address = text.trim().to_lowercase();
+    let (local, domain) = address.split_once('@')?;
+    let is_plain =
+        |it: &str| !it.is_empty() && !it.chars().any(|c| c.is_control() || c.is_whitespace() || c == '@' || c == ',');
+    (address.len() <= EMAIL_BYTES_MAX && is_plain(local) && is_plain(domain)).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_agents_say_is_read_in_all_spellings() {
+        let check = |input: Value, expected: Result<Option<bool>, &'static str>| {
+            assert_eq!(said(input.as_object().unwrap()).map(|it| it.is_online), expected, "{input}");
+        };
+        check(json!({}), Ok(None));
+        check(json!({"is_online": true}), Ok(Some(true)));
+        check(json!({"is_online": "0"}), Ok(Some(false)));
+        check(json!({"is_online": 1}), Ok(Some(true)));
+        check(json!({"is_online": "maybe"}), Err("Invalid status value"));
+        check(json!({"is_online": null}), Err("Invalid status value"));
+        check(json!({"is_online": 2}), Err("Invalid status value"));
+        check(json!({"_inventory": "***"}), Err("Inventory XML is not well formed"));
+        assert!(said(json!({"_pong": "!"}).as_object().unwrap()).unwrap().is_pong);
+    }
+
+    #[test]
+    fn addresses_are_lower_case_and_plain() {
+        assert_eq!(email_address(" A@B.example "), Some("a@b.example".into()));
+        for text in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b,c@d", &format!("a@{}", "b".repeat(300))] {
+            assert_eq!(email_address(text), None, "{text}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The stories: one file each, top to bottom.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{clock::Clock, config::Config, metrics::Metrics, store::Store};
 
@@ -8,6 +8,7 @@ pub mod administer;
 pub mod dispatch;
 pub mod enroll;
 pub mod secrets;
+pub mod session;
 
 pub use secrets::SecretKey;
 
@@ -23,6 +24,19 @@ pub struct Flows {
     pub config: Arc<Config>,
     /// Key of the HMAC under which machine secrets are stored.
     pub secret_key: SecretKey,
+    /// What agents are told about the broker; set once the listeners are open.
+    pub told: OnceLock<ToldSettings>,
+}
+
+/// Where agents are told to connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldSettings {
+    /// Host name.
+    pub broker: String,
+    /// Port.
+    pub port: u16,
+    /// Whether to speak TLS there.
+    pub tls: bool,
 }
 
 impl Flows {

@@ -16,6 +16,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use crate::{clock::Timestamp, ids::AgentId};
+
 /// Characters of an MQTT password (spec/mqtt.md §6.3).
 pub const MQTT_PASSWORD_CHARS: usize = 32;
 /// Characters of a person's or agent's API token.
@@ -102,6 +104,22 @@ impl SecretKey {
         }
         text
     }
+
+    /// The API token of an agent. Derived, not drawn: the settings may be asked for again and again, and must always show the
+    /// token that the device already keeps, of which the database has only the hash.
+    pub fn agent_token(&self, agent: AgentId, created_at: Timestamp) -> String {
+        let mut token = String::with_capacity(API_TOKEN_CHARS);
+        for block in 0_u32.. {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
+            mac.update(format!("api_token {agent} {} {block}", created_at.0).as_bytes());
+            let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+            append_letters(&mut token, LOWER_CASE, API_TOKEN_CHARS, &bytes);
+            if token.len() == API_TOKEN_CHARS {
+                break;
+            }
+        }
+        token
+    }
 }
 
 /// Whether `presented` is the secret behind `stored` (`hmac$<hex>`, or `PBKDF2$sha256$…` from a Flyve database).
@@ -155,18 +173,22 @@ pub fn invitation_token() -> String {
     random_text(HEXADECIMAL, INVITATION_TOKEN_CHARS)
 }
 
-/// Every character equally likely: bytes beyond the largest multiple of the alphabet are thrown away, not folded back.
 fn random_text(alphabet: &[u8], chars: usize) -> String {
-    let accepted_below = 256 - 256 % alphabet.len();
     let mut text = String::with_capacity(chars);
     let mut bytes = [0; 64];
     while text.len() < chars {
         fill(&mut bytes);
-        let accepted = bytes.iter().map(|it| usize::from(*it)).filter(|it| *it < accepted_below);
-        text.extend(accepted.take(chars - text.len()).map(|it| char::from(alphabet[it % alphabet.len()])));
+        append_letters(&mut text, alphabet, chars, &bytes);
     }
     bytes.zeroize();
     text
+}
+
+/// Every letter equally likely: bytes beyond the largest multiple of the alphabet are thrown away, not folded back.
+fn append_letters(text: &mut String, alphabet: &[u8], chars: usize, bytes: &[u8]) {
+    let accepted_below = 256 - 256 % alphabet.len();
+    let accepted = bytes.iter().map(|it| usize::from(*it)).filter(|it| *it < accepted_below);
+    text.extend(accepted.take(chars - text.len()).map(|it| char::from(alphabet[it % alphabet.len()])));
 }
 
 fn fill(bytes: &mut [u8]) {
@@ -221,6 +243,12 @@ mod tests {
         assert!(invitation_token().bytes().all(|it| it.is_ascii_hexdigit()));
         assert_eq!(invitation_token().len(), 64);
         assert_ne!(api_token(), api_token());
+        let key = SecretKey::random();
+        let token = key.agent_token(AgentId(1), Timestamp(2));
+        assert_eq!(token.len(), 40);
+        assert_eq!(token, key.agent_token(AgentId(1), Timestamp(2)));
+        assert_ne!(token, key.agent_token(AgentId(1), Timestamp(3)));
+        assert_ne!(token, key.agent_token(AgentId(2), Timestamp(2)));
     }
 
     #[test]

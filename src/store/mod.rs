@@ -14,8 +14,10 @@ use crate::{
 pub mod administer;
 mod apply;
 pub mod db;
+pub mod enroll;
 mod login;
 mod merge;
+pub mod session;
 mod writer;
 
 pub use crate::mdm::owed::OpenCommand;
