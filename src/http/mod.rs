@@ -1,3 +1,16 @@
-//! The HTTP edge.
+//! The HTTP edge: requests become calls of stories, results become answers. No decisions.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::flows::Flows;
 
 pub mod admin;
+mod agents;
+pub mod error;
+
+/// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`.
+pub fn agents_router(flows: Arc<Flows>) -> Router {
+    agents::router(flows)
+}

@@ -1,0 +1,138 @@
+//! The part of GLPI's REST API that agents use (spec/http.md). Everything else is refused in GLPI's words.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request as HttpRequest, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    flows::{Flows, session::Speaker},
+    http::error::ApiError,
+};
+
+mod agent;
+mod request;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use request::Request;
+
+/// The API for agents, under all its base paths.
+pub fn router(flows: Arc<Flows>) -> Router {
+    let limit =
+        middleware::from_fn_with_state(Duration::from_secs(flows.config.http.request_timeout_s.into()), within_time);
+    Router::new()
+        .fallback(serve)
+        .with_state(flows)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(limit)
+        .layer(middleware::from_fn(dress))
+}
+
+async fn serve(State(flows): State<Arc<Flows>>, request: HttpRequest) -> Response {
+    if request.method() == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    let bytes_max = usize::try_from(flows.config.http.body_bytes_max).unwrap_or(usize::MAX);
+    let answer = match Request::read(request, bytes_max).await {
+        Ok(request) => route(&flows, &request).await,
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(ApiError::into_response)
+}
+
+/// The list of endpoints.
+async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
+    let is_agent = matches!(request.endpoint(), "PluginFlyvemdmAgent" | "PluginStorkmdmAgent");
+    if request.bare_body.is_some() {
+        if is_agent {
+            agent::note_contact(flows, request).await?;
+        }
+        return Err(ApiError::bad_json());
+    }
+    match request.endpoint() {
+        "" => Err(ApiError::new(StatusCode::BAD_REQUEST, "ERROR_RESOURCE_MISSING", "resource is missing")),
+        "initSession" => session::open(flows, request).await,
+        "killSession" => session::close(flows, request).await,
+        "getFullSession" => session::show(flows, request).await,
+        "changeActiveProfile" => session::change_profile(flows, request).await,
+        _ if is_agent => match request.method {
+            Method::POST => agent::enroll(flows, request).await,
+            Method::GET | Method::HEAD => agent::show(flows, request).await,
+            Method::PUT | Method::PATCH => agent::hear(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        _ => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "ERROR_RESOURCE_NOT_FOUND_NOR_COMMONDBTM",
+            "resource not found or not an instance of CommonDBTM",
+        )),
+    }
+}
+
+/// Who asks.
+async fn speaker(flows: &Flows, request: &Request) -> Result<Speaker, ApiError> {
+    let token = request.text("session_token");
+    if token.is_empty() {
+        let message = "parameter session_token is missing or empty";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "ERROR_SESSION_TOKEN_MISSING", message));
+    }
+    flows.speaker(&token).await?.ok_or_else(|| {
+        ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_SESSION_TOKEN_INVALID", "session_token seems invalid")
+    })
+}
+
+/// A successful answer. Android takes every body with the letters `ERROR` or `EXCEPTION_HTTP` for a failure, so a person of that name is
+/// written with an escape, which JSON parsers undo.
+fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let text = body.to_string().replace("ERROR", "\\u0045RROR").replace("EXCEPTION_HTTP", "\\u0045XCEPTION_HTTP");
+    (status, text).into_response()
+}
+
+/// Headers that every answer has, and those of cross-origin requests (spec/http.md §1.4).
+async fn dress(request: HttpRequest, next: Next) -> Response {
+    let (method, headers) = (request.method().clone(), request.headers());
+    let is_cross_origin = headers.contains_key(header::ORIGIN);
+    let asks_method = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let asks_headers = headers.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::CONTENT_TYPE, "application/json; charset=UTF-8");
+    set(header::CACHE_CONTROL, "no-store, no-cache, must-revalidate");
+    set(header::PRAGMA, "no-cache");
+    if is_cross_origin {
+        set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        if method == Method::GET || method == Method::OPTIONS {
+            set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "content-type, content-range, accept-range");
+        }
+        if method == Method::OPTIONS && asks_method {
+            set(header::ACCESS_CONTROL_ALLOW_METHODS, "PUT, GET, POST, DELETE, OPTIONS");
+        }
+        if method == Method::OPTIONS && asks_headers {
+            set(header::ACCESS_CONTROL_ALLOW_HEADERS, "origin, content-type, accept, session-token, authorization");
+        }
+    }
+    response
+}
+
+async fn within_time(State(limit): State<Duration>, request: HttpRequest, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "ERROR", "Request Timeout").into_response(),
+    }
+}
+
+/// The last net: a bug of ours answers like every other error.
+fn panicked(_panic: Box<dyn Any + Send>) -> axum::http::Response<Body> {
+    tracing::error!("a request handler panicked");
+    ApiError::internal().into_response()
+}
