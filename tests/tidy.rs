@@ -17,13 +17,13 @@ const LINES_MAX: usize = 600;
 const MAY_USE: &[(&str, &[&str])] = &[
     // wiring
     ("cli",      &["serve", "simulate", "config", "clock", "ids", "datadir", "net", "mdm", "store"]),
-    ("serve",    &["net", "http", "flows", "broker", "store", "config", "clock", "metrics", "datadir", "secrets", "ids"]),
+    ("serve",    &["net", "http", "flows", "broker", "store", "config", "clock", "metrics", "datadir", "ids"]),
     ("simulate", &["mqtt", "mdm", "config", "clock", "ids", "datadir"]),
     // edges
     ("net",      &["flows", "broker", "mqtt", "config", "clock", "metrics", "ids", "datadir"]),
     ("http",     &["flows", "broker", "mdm", "config", "clock", "metrics", "ids"]),
     // stories
-    ("flows",    &["store", "broker", "mdm", "mqtt", "config", "clock", "metrics", "ids", "secrets"]),
+    ("flows",    &["store", "broker", "mdm", "mqtt", "config", "clock", "metrics", "ids"]),
     // core
     ("broker",   &["mqtt", "mdm", "clock", "ids"]), // of `mdm` only the Agent; of `clock` only the Timestamp
     ("mdm",      &["mqtt", "clock", "ids"]),        // of `mqtt` only small nouns; of `clock` only the Timestamp
@@ -31,8 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // backing
     ("store",    &["mdm", "config", "clock", "ids", "metrics"]),
     // base
-    ("datadir",  &["secrets"]),
-    ("secrets",  &[]),
+    ("datadir",  &[]),
     ("metrics",  &[]),
     ("config",   &[]),
     ("clock",    &[]),

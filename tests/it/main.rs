@@ -4,5 +4,10 @@
 
 mod support;
 
+mod access;
+mod life;
+mod presence;
+mod services;
 mod start_and_stop;
 mod store;
+mod stock_clients;

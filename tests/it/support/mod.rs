@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mdmq::clock::Clock;
 
+pub mod clients;
 pub mod enrollment;
 pub mod phone;
 pub mod postgres;

@@ -207,6 +207,33 @@ impl Server {
         (made["name"].as_str().unwrap().to_owned(), made["password"].as_str().unwrap().to_owned())
     }
 
+    /// Whether an agent with this serial exists.
+    pub async fn knows(&self, serial: &str) -> bool {
+        self.cli_output(&["agent", "show", serial, "--json"]).await.status.success()
+    }
+
+    /// The row of a command.
+    pub async fn command(&self, id: &Value) -> Value {
+        let commands = self.cli(&["command", "list"]).await;
+        let found = rows(&commands).iter().find(|it| it["command_id"] == *id || it["id"] == *id).cloned();
+        found.unwrap_or_else(|| panic!("no command {id} in {commands}"))
+    }
+
+    /// A new fleet in the root entity: its number.
+    pub async fn fleet(&self, name: &str) -> i64 {
+        self.cli(&["fleet", "add", name]).await["id"].as_i64().expect("the number of the fleet")
+    }
+
+    /// Moves an agent into a fleet.
+    pub async fn moves(&self, serial: &str, fleet: i64) {
+        self.cli(&["agent", "move", serial, "--fleet", &fleet.to_string()]).await;
+    }
+
+    /// Deletes an agent that will never come back.
+    pub async fn deletes(&self, serial: &str) {
+        self.cli(&["agent", "remove", serial]).await;
+    }
+
     async fn is_ready(&mut self) {
         let file = self.data_dir().join("ports.json");
         let deadline = Clock::System.instant() + PATIENCE;
@@ -234,6 +261,12 @@ impl Drop for Server {
             eprintln!("--- the server said:\n{}", self.log());
         }
     }
+}
+
+/// The rows of a list, whether it is printed bare or inside an object.
+pub fn rows(listed: &Value) -> &[Value] {
+    let inside = || listed.as_object().and_then(|it| it.values().find_map(Value::as_array));
+    listed.as_array().or_else(inside).unwrap_or_else(|| panic!("not a list: {listed}"))
 }
 
 /// Runs `mdmq serve` until it ends by itself, for the cases in which it must refuse to start.
