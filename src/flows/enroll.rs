@@ -1,18 +1,15 @@
-//! From invitation to agent: inviting, enrolling, the settings a device asks for, and what it says by HTTP afterwards.
-
-use std::time::Duration;
+//! From invitation to agent: enrolling, the settings a device asks for, and what it says by HTTP afterwards.
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
-    config::{Config, Enrollment},
+    config::Enrollment,
     flows::{Flows, SecretKey, ToldSettings, secrets, session::Speaker},
-    ids::{Address, AgentId, EntityId, InvitationId, PersonId, Serial},
+    ids::{Address, AgentId, InvitationId, PersonId, Serial},
     mdm::{
         change::Change,
-        deeplink::Deeplink,
         enroll::{self, Attempt, Refusal, Rules, SentInventory},
         inventory::Inventory,
     },
@@ -26,35 +23,6 @@ use crate::{
 
 /// Agents of one person that are listed at once.
 const LISTED_MAX: i64 = 50;
-/// Longest e-mail address, in bytes (RFC 5321).
-const EMAIL_BYTES_MAX: usize = 254;
-
-/// A new invitation. The tokens are shown this once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invited {
-    /// Key.
-    pub invitation_id: InvitationId,
-    /// The right to enroll once.
-    pub invitation_token: String,
-    /// The person's API token.
-    pub user_token: String,
-    /// Both, and where to use them.
-    pub deeplink: String,
-    /// When the invitation ends.
-    pub expires_at: Timestamp,
-}
-
-/// Why nobody was invited.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotInvited {
-    /// Not an address.
-    #[error("'{0}' is not an e-mail address")]
-    Email(String),
-    /// Unknown entity.
-    #[error("there is no entity {0}")]
-    Entity(EntityId),
-}
-
 /// What the owner of an agent is told once more each time he asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,44 +46,6 @@ pub struct Said {
 }
 
 impl Flows {
-    /// Gives a person the right to enroll one device into an entity.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn invite(
-        &self,
-        email: &str,
-        entity: EntityId,
-        life: Option<Duration>,
-        requested_by: &str,
-    ) -> Result<Result<Invited, NotInvited>, StoreError> {
-        let Some(address) = email_address(email) else { return Ok(Err(NotInvited::Email(email.into()))) };
-        let (invitation_token, user_token) = (secrets::invitation_token(), secrets::api_token());
-        let hashes = (self.secret_key.hash(&invitation_token), self.secret_key.hash(&user_token));
-        let now = self.clock.now();
-        let life = life.unwrap_or(Duration::from_secs(u64::from(self.config.enrollment.invitation_life_s)));
-        let expires_at = now.after(life);
-        let event = format!("invited by {requested_by}");
-        let invitation_id = self
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    if !sql::entity_exists(tx, entity).await? {
-                        return Ok(None);
-                    }
-                    let person = sql::person(tx, &address, now).await?;
-                    let id = sql::new_invitation(tx, person, entity, &hashes.0, now, expires_at).await?;
-                    session::add_token(tx, Owner::Person(person), &hashes.1, now).await?;
-                    sql::log(tx, id, now, &event).await?;
-                    Ok(Some(id))
-                })
-            })
-            .await?;
-        let Some(invitation_id) = invitation_id else { return Ok(Err(NotInvited::Entity(entity))) };
-        let deeplink = deeplink(&self.config, &user_token, &invitation_token);
-        Ok(Ok(Invited { invitation_id, invitation_token, user_token, deeplink, expires_at }))
-    }
-
     /// Lets a device in, or says why not. The refusal is logged with the invitation, if there is one.
     ///
     /// # Errors
@@ -318,29 +248,6 @@ pub fn said(input: &Map<String, Value>) -> Result<Said, &'static str> {
     Ok(Said { is_pong, is_online, inventory })
 }
 
-fn deeplink(config: &Config, user_token: &str, invitation_token: &str) -> String {
-    let enrollment = &config.enrollment;
-    Deeplink {
-        url: config.http.public_url.clone(),
-        user_token: user_token.into(),
-        invitation_token: invitation_token.into(),
-        support_name: enrollment.support_name.clone(),
-        support_phone: enrollment.support_phone.clone(),
-        support_website: enrollment.support_website.clone(),
-        support_email: enrollment.support_email.clone(),
-    }
-    .encode(&enrollment.deeplink_prefix)
-}
-
-/// Lower case, one `@` with something on both sides, nothing that would need quoting.
-fn email_address(text: &str) -> Option<String> {
-    let address = text.trim().to_lowercase();
-    let (local, domain) = address.split_once('@')?;
-    let is_plain =
-        |it: &str| !it.is_empty() && !it.chars().any(|c| c.is_control() || c.is_whitespace() || c == '@' || c == ',');
-    (address.len() <= EMAIL_BYTES_MAX && is_plain(local) && is_plain(domain)).then_some(address)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -361,13 +268,5 @@ mod tests {
         check(json!({"is_online": 2}), Err("Invalid status value"));
         check(json!({"_inventory": "***"}), Err("Inventory XML is not well formed"));
         assert!(said(json!({"_pong": "!"}).as_object().unwrap()).unwrap().is_pong);
-    }
-
-    #[test]
-    fn addresses_are_lower_case_and_plain() {
-        assert_eq!(email_address(" A@B.example "), Some("a@b.example".into()));
-        for text in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b,c@d", &format!("a@{}", "b".repeat(300))] {
-            assert_eq!(email_address(text), None, "{text}");
-        }
     }
 }

@@ -346,49 +346,6 @@ pub async fn add_credential(tx: &mut Tx, agent: AgentId, secret: &str, now: Time
     Ok(inserted > 0)
 }
 
-/// The person with this address, found or made.
-///
-/// # Errors
-/// The database failed.
-pub async fn person(tx: &mut Tx, email: &str, now: Timestamp) -> Result<PersonId, StoreError> {
-    tx.execute(Statement::new(
-        "insert into person (email, created_at) values ($1, $2) on conflict (email) do nothing",
-        [text(email), int(now.0)],
-    ))
-    .await?;
-    let question = Statement::new("select person_id from person where email = $1", [text(email)]);
-    returned(tx, question).await.map(|row| PersonId(row.int("person_id")))
-}
-
-/// Whether there is such an entity.
-///
-/// # Errors
-/// The database failed.
-pub async fn entity_exists(tx: &mut Tx, entity: EntityId) -> Result<bool, StoreError> {
-    let question = Statement::new("select entity_id from entity where entity_id = $1", [int(entity.0)]);
-    Ok(tx.row(question).await?.is_some())
-}
-
-/// The right to enroll once, for a person, into an entity.
-///
-/// # Errors
-/// The database failed.
-pub async fn new_invitation(
-    tx: &mut Tx,
-    person: PersonId,
-    entity: EntityId,
-    token_hash: &str,
-    created_at: Timestamp,
-    expires_at: Timestamp,
-) -> Result<InvitationId, StoreError> {
-    let insert = Statement::new(
-        "insert into invitation (person_id, entity_id, token_hash, created_at, expires_at) values ($1, $2, $3, $4, $5) \
-         returning invitation_id",
-        [int(person.0), int(entity.0), text(token_hash), int(created_at.0), int(expires_at.0)],
-    );
-    returned(tx, insert).await.map(|row| InvitationId(row.int("invitation_id")))
-}
-
 async fn returned(tx: &mut Tx, statement: Statement) -> Result<Row, StoreError> {
     tx.row(statement).await?.ok_or_else(|| StoreError::Database("a row that was just written is missing".into()))
 }
