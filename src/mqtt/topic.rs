@@ -57,7 +57,7 @@ pub fn filters_overlap(a: &str, b: &str) -> bool {
     if is_hidden_from(a, b) || is_hidden_from(b, a) {
         return false;
     }
-    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    let (mut a, mut b) = (spelled_out(a).split('/'), spelled_out(b).split('/'));
     loop {
         match (a.next(), b.next()) {
             (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
@@ -73,11 +73,7 @@ pub fn filter_covers(wide: &str, narrow: &str) -> bool {
     if is_hidden_from(wide, narrow) {
         return false;
     }
-    if narrow == "#" {
-        // Every name has a first level, so `+/#` is another way to write `#`.
-        return matches!(wide, "#" | "+/#");
-    }
-    let (mut wide, mut narrow) = (wide.split('/'), narrow.split('/'));
+    let (mut wide, mut narrow) = (spelled_out(wide).split('/'), spelled_out(narrow).split('/'));
     loop {
         match (wide.next(), narrow.next()) {
             (Some("#"), _) | (None, None) => return true,
@@ -86,6 +82,15 @@ pub fn filter_covers(wide: &str, narrow: &str) -> bool {
             (Some(one), Some(other)) if one == other => {}
             _ => return false,
         }
+    }
+}
+
+/// No name is empty, so these two filters, which would select the empty one, have a longer spelling that selects the same.
+fn spelled_out(filter: &str) -> &str {
+    match filter {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        other => other,
     }
 }
 

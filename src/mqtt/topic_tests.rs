@@ -111,14 +111,13 @@ fn all_names() -> Vec<String> {
     let mut names = vec![String::new()];
     let mut all = Vec::new();
     for depth in 0..5 {
-        names =
-            names
-                .iter()
-                .flat_map(|prefix| {
-                    ["a", "b", "", "$c", "z"]
-                        .map(|level| if depth == 0 { level.to_owned() } else { format!("{prefix}/{level}") })
-                })
-                .collect();
+        names = names
+            .iter()
+            .flat_map(|prefix| {
+                ["a", "b", "", "$c", "z"]
+                    .map(|level| if depth == 0 { level.to_owned() } else { format!("{prefix}/{level}") })
+            })
+            .collect();
         all.extend(names.iter().filter(|name| !name.is_empty()).cloned());
     }
     all
