@@ -105,12 +105,13 @@ fn is_hidden_from(filter: &str, text: &str) -> bool {
 /// says, where `/a` and `a` are different topics.
 pub fn canonical(text: &str) -> (&str, bool) {
     match text.strip_prefix('/') {
-        Some(rest) if is_of_mdm(rest) => (rest, true),
+        Some(rest) if has_two_spellings(rest) => (rest, true),
         _ => (text, false),
     }
 }
 
-fn is_of_mdm(text: &str) -> bool {
+/// Whether a name or filter without slash in front means the same with one.
+pub fn has_two_spellings(text: &str) -> bool {
     if text.starts_with("FlyvemdmManifest/") {
         return true;
     }
