@@ -410,3 +410,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
