@@ -1,10 +1,222 @@
-//! Metrics.
-/// All.
-pub struct Metrics {}
+//! Every metric, declared once. Labels come from closed lists, never from serials, client ids or topics off the wire.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// One label from a closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
+/// Why something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// From a closed list.
+    pub reason: &'static str,
+}
+
+/// Who: `device` or `service`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Who {
+    /// `device` or `service`.
+    pub principal: &'static str,
+}
+
+/// A kind of report and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReportOutcome {
+    /// A topic of the catalog.
+    pub report: &'static str,
+    /// `accepted` or `malformed`.
+    pub outcome: &'static str,
+}
+
+/// A kind of command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CommandName {
+    /// A name of the catalog.
+    pub command: &'static str,
+}
+
+/// A state of commands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CommandState {
+    /// `queued`, `sent`, `delivered`, `answered`, `expired`, `failed`, `cancelled`.
+    pub state: String,
+}
+
+/// An answered HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpAnswer {
+    /// `agents` or `admin`.
+    pub listener: &'static str,
+    /// `2xx`, `4xx`, `5xx`, …
+    pub status: &'static str,
+}
+
+/// All metrics of the server.
+pub struct Metrics {
+    registry: Registry,
+    /// Open MQTT connections, by principal.
+    pub connections: Family<Who, Gauge>,
+    /// TLS handshakes: `ok`, `failed`, `timeout`.
+    pub handshakes: Family<Outcome, Counter>,
+    /// Connections turned away before a handshake: `full`.
+    pub turned_away: Family<Reason, Counter>,
+    /// CONNECT packets: `accepted`, `bad_credentials`, `not_authorized`, `identifier_rejected`, `unavailable`, `unacceptable_version`.
+    pub connects: Family<Outcome, Counter>,
+    /// Ended connections: `goodbye`, `eof`, `keep_alive`, `no_connect`, `refused`, `protocol`, `takeover`, `revoked`, `shutdown`, `store`, `socket`.
+    pub disconnects: Family<Reason, Counter>,
+    /// Protocol errors by kind (names of `mqtt::codec::ProtocolError`).
+    pub protocol_errors: Family<Reason, Counter>,
+    /// Reports of devices by topic of the catalog.
+    pub reports: Family<ReportOutcome, Counter>,
+    /// Messages of service accounts that were accepted.
+    pub service_messages: Counter,
+    /// Publishes that were acknowledged and dropped because the sender may not say them.
+    pub denied: Family<Who, Counter>,
+    /// Subscriptions answered with failure.
+    pub subscriptions_refused: Family<Who, Counter>,
+    /// Messages handed to outboxes.
+    pub posted: Counter,
+    /// Messages that a subscriber did not get: `full`, `denied`, `empty`, `not_subscribed`.
+    pub not_delivered: Family<Reason, Counter>,
+    /// Retained messages refused because the store of them is full.
+    pub retained_refused: Counter,
+    /// Wills published.
+    pub wills: Counter,
+    /// Connections taken over by a newer one of the same account.
+    pub takeovers: Family<Who, Counter>,
+    /// Commands accepted from administrators, by name.
+    pub commands_queued: Family<CommandName, Counter>,
+    /// Commands now, by state; refreshed when scraped.
+    pub commands: Family<CommandState, Gauge>,
+    /// Messages waiting in outboxes; refreshed when scraped.
+    pub outbox_depth: Gauge,
+    /// Sessions of service accounts; refreshed when scraped.
+    pub sessions: Gauge,
+    /// Time from the start of a transaction to its commit.
+    pub commit_duration: Histogram,
+    /// Submissions per transaction.
+    pub commit_batch: Histogram,
+    /// Devices that completed enrollment.
+    pub enrollments: Family<Outcome, Counter>,
+    /// HTTP answers.
+    pub http_answers: Family<HttpAnswer, Counter>,
+    /// Bytes read from MQTT sockets.
+    pub received: Counter<u64, AtomicU64>,
+    /// Bytes written to MQTT sockets.
+    pub sent: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self::unregistered();
+        metrics.register();
+        metrics
+    }
+}
 
 impl Metrics {
-    /// The text that Prometheus reads.
+    fn unregistered() -> Self {
+        Self {
+            registry: Registry::with_prefix("mdm"),
+            connections: Family::default(),
+            handshakes: Family::default(),
+            turned_away: Family::default(),
+            connects: Family::default(),
+            disconnects: Family::default(),
+            protocol_errors: Family::default(),
+            reports: Family::default(),
+            service_messages: Counter::default(),
+            denied: Family::default(),
+            subscriptions_refused: Family::default(),
+            posted: Counter::default(),
+            not_delivered: Family::default(),
+            retained_refused: Counter::default(),
+            wills: Counter::default(),
+            takeovers: Family::default(),
+            commands_queued: Family::default(),
+            commands: Family::default(),
+            outbox_depth: Gauge::default(),
+            sessions: Gauge::default(),
+            commit_duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            commit_batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            enrollments: Family::default(),
+            http_answers: Family::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+        }
+    }
+
+    #[rustfmt::skip]
+    fn register(&mut self) {
+        let it = &mut self.registry;
+        it.register("connections", "Open MQTT connections", self.connections.clone());
+        it.register("tls_handshakes", "TLS handshakes by outcome", self.handshakes.clone());
+        it.register("connections_turned_away", "Connections closed before a handshake", self.turned_away.clone());
+        it.register("connects", "CONNECT packets by outcome", self.connects.clone());
+        it.register("disconnects", "Ended MQTT connections by reason", self.disconnects.clone());
+        it.register("protocol_errors", "Connections closed because the peer broke the protocol", self.protocol_errors.clone());
+        it.register("reports", "Reports of devices by kind and outcome", self.reports.clone());
+        it.register("service_messages", "Messages accepted from service accounts", self.service_messages.clone());
+        it.register("publishes_denied", "Publishes dropped because the sender may not say them", self.denied.clone());
+        it.register("subscriptions_refused", "Filters answered with failure", self.subscriptions_refused.clone());
+        it.register("messages_posted", "Messages handed to outboxes", self.posted.clone());
+        it.register("messages_not_delivered", "Messages that a subscriber did not get, by reason", self.not_delivered.clone());
+        it.register("retained_refused", "Retained messages refused because the store is full", self.retained_refused.clone());
+        it.register("wills", "Wills published", self.wills.clone());
+        it.register("takeovers", "Connections taken over by a newer one of the same account", self.takeovers.clone());
+        it.register("commands_queued", "Commands accepted from administrators", self.commands_queued.clone());
+        it.register("commands", "Commands by state", self.commands.clone());
+        it.register("outbox_messages", "Messages waiting in the outboxes of service accounts", self.outbox_depth.clone());
+        it.register("service_sessions", "Sessions of service accounts", self.sessions.clone());
+        it.register_with_unit("commit_duration", "From the start of a transaction to its commit", Unit::Seconds, self.commit_duration.clone());
+        it.register("commit_batch_submissions", "Submissions per transaction", self.commit_batch.clone());
+        it.register("enrollments", "Enrollment attempts by outcome", self.enrollments.clone());
+        it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
+        it.register_with_unit("mqtt_received", "Read from MQTT sockets", Unit::Bytes, self.received.clone());
+        it.register_with_unit("mqtt_sent", "Written to MQTT sockets", Unit::Bytes, self.sent.clone());
+    }
+
+    /// One transaction was committed.
+    pub fn committed(&self, submissions: usize, duration: Duration) {
+        self.commit_batch.observe(submissions as f64);
+        self.commit_duration.observe(duration.as_secs_f64());
+    }
+
+    /// The text that Prometheus scrapes.
     pub fn encode(&self) -> String {
-        String::new()
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).expect("writing to a String does not fail");
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_metric_with_its_prefix_and_help() {
+        let metrics = Metrics::default();
+        metrics.connects.get_or_create(&Outcome { outcome: "accepted" }).inc();
+        metrics.committed(3, Duration::from_millis(2));
+        let page = metrics.encode();
+        assert!(page.contains("mdm_connects_total{outcome=\"accepted\"} 1"), "{page}");
+        assert!(page.contains("mdm_commit_duration_seconds_count 1"), "{page}");
+        assert!(page.lines().filter(|it| !it.starts_with('#')).all(|it| it.starts_with("mdm_")), "{page}");
     }
 }

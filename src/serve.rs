@@ -1,1 +1,246 @@
-//! Wiring.
+//! Wiring: builds everything from a configuration, starts it, and stops it in order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing::{info, warn};
+
+use crate::{
+    broker::{hub::Hub, retained::Retained},
+    clock::Clock,
+    config::{Config, LogFormat},
+    datadir::{DataDir, Ports},
+    flows::{Flows, SecretKey, ToldSettings, settled::Settled},
+    http,
+    metrics::Metrics,
+    net::{certs, listener},
+    store::Store,
+};
+
+/// Time that clients get to be told of the end, and requests to finish.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often expired commands and sessions are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// One sentence about what keeps the server from starting.
+pub async fn run(config: Config) -> Result<(), String> {
+    start_log(&config);
+    for sentence in config.check()? {
+        warn!("{sentence}");
+    }
+    let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
+    let _lock = data_dir.lock().map_err(|e| e.to_string())?;
+    // The signals are caught before anybody is told that the server runs.
+    let stop = stop_signal()?;
+    raise_file_limit();
+    let clock = Clock::System;
+    let sockets = Sockets::bind(&config)?;
+    let tls = certs::server_config(&config, data_dir.path()).map_err(|e| e.to_string())?;
+    let flows = build(config, &data_dir, clock).await?;
+    let ports = sockets.ports();
+    tell(&flows, &ports);
+    let (stopping, stopped) = watch::channel(false);
+    let tasks = sockets.serve(&flows, tls, &stopped)?;
+    tokio::spawn(sweep(flows.clone()));
+    data_dir.write_ports(&ports).map_err(|e| e.to_string())?;
+    announce(&flows, &ports);
+    stop.await;
+    shut_down(&flows, &stopping, tasks).await
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second call in one process keeps the first log.
+    let _ = match config.log.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    let catch = |kind| signal(kind).map_err(|e| format!("cannot catch signals: {e}"));
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("interrupted: stopping"),
+        }
+    })
+}
+
+/// Every connection is an open file; the shell's usual 1,024 would end a fleet early.
+fn raise_file_limit() {
+    if let Err(problem) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!("cannot raise the limit of open files: {problem}");
+    }
+}
+
+async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<Flows>, String> {
+    let metrics = Arc::new(Metrics::default());
+    let commits = metrics.clone();
+    let on_commit = move |figures: crate::store::BatchFigures| commits.committed(figures.submissions, figures.duration);
+    let store = Store::open(&config.database, data_dir.path(), clock.clone(), on_commit)
+        .await
+        .map_err(|e| e.to_string())?;
+    // Connection numbers grow over restarts: this start's number stands above the counter.
+    let start = store.start_number().await.map_err(|e| e.to_string())?;
+    let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
+    if crashed > 0 {
+        info!("{crashed} devices were left online by a crash; they are offline until they come back");
+    }
+    let mqtt = &config.mqtt;
+    let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
+    let hub = Hub::new((start << 32) + 1, mqtt.persistent_sessions_max as usize, retained);
+    let secret_key = SecretKey::load_or_create(data_dir.path())?;
+    data_dir.admin_token().map_err(|e| e.to_string())?;
+    Ok(Arc::new(Flows {
+        store,
+        hub,
+        clock,
+        metrics,
+        config: Arc::new(config),
+        secret_key,
+        told: std::sync::OnceLock::new(),
+        settled: Settled::default(),
+    }))
+}
+
+/// Everything that listens.
+struct Sockets {
+    mqtt_tls: Option<TcpListener>,
+    mqtt_tcp: Option<TcpListener>,
+    http: Option<TcpListener>,
+    admin: Option<TcpListener>,
+}
+
+type Tasks = Vec<tokio::task::JoinHandle<()>>;
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Self, String> {
+        let open = |key, address: &str| {
+            if address.is_empty() { Ok(None) } else { listener::bind(key, address).map(Some) }
+        };
+        Ok(Self {
+            mqtt_tls: open("mqtt.tls_listen", &config.mqtt.tls_listen)?,
+            mqtt_tcp: open("mqtt.tcp_listen", &config.mqtt.tcp_listen)?,
+            http: open("http.listen", &config.http.listen)?,
+            admin: open("admin.listen", &config.admin.listen)?,
+        })
+    }
+
+    fn ports(&self) -> Ports {
+        let address = |socket: &Option<TcpListener>| socket.as_ref().and_then(|it| it.local_addr().ok());
+        let port = |socket: &Option<TcpListener>| address(socket).map(|it: SocketAddr| it.port());
+        Ports {
+            mqtt_tls: port(&self.mqtt_tls),
+            mqtt_tcp: port(&self.mqtt_tcp),
+            http: port(&self.http),
+            admin: port(&self.admin),
+            admin_host: address(&self.admin).map(|it| it.ip()),
+            ..Ports::default()
+        }
+    }
+
+    /// Starts a task per listener. MQTT listeners end when the process does; HTTP ones finish their requests first.
+    fn serve(
+        self,
+        flows: &Arc<Flows>,
+        tls: Arc<rustls::ServerConfig>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Tasks, String> {
+        let open = Arc::new(listener::Open::default());
+        let mut tasks = Tasks::new();
+        for (socket, tls) in [(self.mqtt_tls, Some(tls)), (self.mqtt_tcp, None)] {
+            if let Some(socket) = socket {
+                tokio::spawn(listener::serve(flows.clone(), socket, tls, open.clone()));
+            }
+        }
+        for (socket, routes) in
+            [(self.http, http::agents_router(flows.clone())), (self.admin, http::admin::router(flows.clone()))]
+        {
+            if let Some(socket) = socket {
+                tasks.push(tokio::spawn(serve_http(socket, routes, stopped.clone())));
+            }
+        }
+        Ok(tasks)
+    }
+}
+
+async fn serve_http(socket: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(socket, service).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = stopped.wait_for(|it| *it).await;
+    });
+    if let Err(problem) = served.await {
+        warn!("an HTTP listener ended: {problem}");
+    }
+}
+
+fn tell(flows: &Flows, ports: &Ports) {
+    let mqtt = &flows.config.mqtt;
+    let (port, tls) = match (ports.mqtt_tls, ports.mqtt_tcp) {
+        (Some(port), _) => (port, true),
+        (None, port) => (port.unwrap_or(0), false),
+    };
+    let port = if mqtt.public_port == 0 { port } else { mqtt.public_port };
+    let told = ToldSettings { broker: mqtt.public_host.clone(), port, tls };
+    flows.told.set(told).expect("it is told once, at the start");
+}
+
+fn announce(flows: &Flows, ports: &Ports) {
+    let data_dir = flows.config.data_dir.display();
+    let list: Vec<String> = [
+        ("MQTT over TLS", ports.mqtt_tls),
+        ("MQTT", ports.mqtt_tcp),
+        ("enrollment HTTP", ports.http),
+        ("admin HTTP", ports.admin),
+    ]
+    .into_iter()
+    .filter_map(|(name, port)| port.map(|port| format!("{name} on {port}")))
+    .collect();
+    println!("mdmq is ready: {}; data in {data_dir}", list.join(", "));
+    println!("next: mdmq --data-dir {data_dir} invite --email you@example.org   (or try: mdmq --data-dir {data_dir} simulate --agents 3)");
+}
+
+/// Regular work: commands and sessions that ran out.
+async fn sweep(flows: Arc<Flows>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(problem) = flows.sweep().await {
+            warn!("cannot sweep what expired: {problem}");
+        }
+    }
+}
+
+async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Tasks) -> Result<(), String> {
+    stopping.send_replace(true);
+    flows.hub.evict_all();
+    let finished = async {
+        for task in tasks {
+            // A task that panicked has finished as well.
+            let _ = task.await;
+        }
+        while flows.hub.population() > 0 {
+            flows.hub.evict_all();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, finished).await.is_err() {
+        warn!("some clients did not leave within {} s", STOP_TIMEOUT.as_secs());
+    }
+    flows.store.close().await.map_err(|e| e.to_string())?;
+    info!("stopped; everything is written");
+    Ok(())
+}

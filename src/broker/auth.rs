@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ids::{AccountId, ConnectionNumber, CredentialId},
+    ids::{AccountId, ConnectionNumber},
     mdm::agent::Agent,
 };
 
@@ -36,6 +36,6 @@ pub struct Admission {
     pub principal: Principal,
     /// Orders this connection among all of the account.
     pub connection: ConnectionNumber,
-    /// The password that was used, for devices.
-    pub credential: Option<CredentialId>,
+    /// Whether commands wait for the device.
+    pub has_open_commands: bool,
 }

@@ -1,1 +1,383 @@
-//! Who is connected: account and client id to outbox; takeover.
+//! Who is connected, and how a message finds them. Hands messages to outboxes; never waits.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use dashmap::{DashMap, Entry};
+use tokio::sync::Notify;
+
+use super::{
+    outbox::{Eviction, Outbox, Posted},
+    retained::Retained,
+    router::{Match, Router},
+};
+use crate::{
+    ids::{AccountId, AgentId, ConnectionNumber, EntityId, FleetId, Serial},
+    mdm::agent::Agent,
+    mqtt::{
+        packet::{Message, QoS},
+        session::{Delivery, Saved},
+        topic::{self, DeviceTopicKind},
+    },
+};
+
+/// Names a session: no credential can take somebody else's.
+pub type SessionKey = (AccountId, Arc<str>);
+
+/// The one live connection of an agent.
+#[derive(Clone)]
+struct Device {
+    agent: AgentId,
+    connection: ConnectionNumber,
+    outbox: Arc<Outbox>,
+}
+
+impl Device {
+    fn new(agent: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) -> Self {
+        Self { agent: agent.id, connection, outbox: outbox.clone() }
+    }
+}
+
+/// A session of a service account: connected, or waiting for its client to come back.
+struct Service {
+    number: u64,
+    outbox: Arc<Outbox>,
+    state: ServiceState,
+}
+
+enum ServiceState {
+    Connected,
+    Parked(Box<Saved>),
+}
+
+/// What a service account found when it came to its session.
+pub enum Claim {
+    /// The session is its own now.
+    Claimed {
+        /// Names the session in the router.
+        number: u64,
+        /// Its outbox, with what waited in it.
+        outbox: Arc<Outbox>,
+        /// What an earlier connection left, if it is resumed.
+        saved: Option<Box<Saved>>,
+    },
+    /// Another connection holds it and was told to leave; try again when it has.
+    Held,
+    /// Too many persistent sessions exist.
+    Full,
+}
+
+/// How many heard a message, and how many could not.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Fanout {
+    /// Outboxes that took it.
+    pub posted: u32,
+    /// Full outboxes.
+    pub dropped: u32,
+}
+
+/// The registry of live connections and waiting sessions.
+pub struct Hub {
+    devices: DashMap<AgentId, Device>,
+    /// Usually one agent per address; placeholder serials share theirs.
+    addresses: DashMap<(EntityId, Serial), Vec<Device>>,
+    fleets: DashMap<FleetId, HashMap<AgentId, Device>>,
+    services: DashMap<SessionKey, Service>,
+    router: RwLock<Router<Arc<Outbox>>>,
+    retained: Mutex<Retained>,
+    connections: AtomicI64,
+    changes: AtomicU64,
+    persistent_sessions_max: usize,
+    /// Rings when a session was given up, for those who wait to claim it.
+    pub departures: Notify,
+}
+
+impl Hub {
+    /// Empty. Connection numbers count up from `first_connection`.
+    pub fn new(first_connection: i64, persistent_sessions_max: usize, retained: Retained) -> Self {
+        Self {
+            devices: DashMap::new(),
+            addresses: DashMap::new(),
+            fleets: DashMap::new(),
+            services: DashMap::new(),
+            router: RwLock::new(Router::default()),
+            retained: Mutex::new(retained),
+            connections: AtomicI64::new(first_connection),
+            changes: AtomicU64::new(0),
+            persistent_sessions_max,
+            departures: Notify::new(),
+        }
+    }
+
+    /// The next connection number.
+    pub fn next_connection(&self) -> ConnectionNumber {
+        ConnectionNumber(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Counts `agents_changed` calls: who read an agent's row before entering compares, and reads again if it moved.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// These agents' rows changed: their live connections read them again.
+    pub fn agents_changed(&self, agents: &[AgentId]) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        for agent in agents {
+            if let Some(device) = self.devices.get(agent) {
+                device.outbox.agent_changed();
+            }
+        }
+    }
+
+    /// An agent connected. The older of its two connections is told to leave; false means that is this one.
+    pub fn enter_device(&self, agent: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) -> bool {
+        let device = Device::new(agent, connection, outbox);
+        match self.devices.entry(agent.id) {
+            Entry::Occupied(there) if there.get().connection > connection => return false,
+            Entry::Occupied(mut there) => there.insert(device.clone()).outbox.evict(Eviction::Takeover),
+            Entry::Vacant(place) => drop(place.insert(device.clone())),
+        }
+        let mut here = self.addresses.entry((agent.entity, agent.serial.clone())).or_default();
+        here.retain(|it| it.agent != agent.id || it.connection > connection);
+        if here.iter().all(|it| it.agent != agent.id) {
+            here.push(device.clone());
+        }
+        drop(here);
+        self.enter_fleet(agent, device);
+        true
+    }
+
+    /// The agent was moved while connected.
+    pub fn change_fleet(&self, old: &Agent, new: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) {
+        if old.managed_fleet() != new.managed_fleet() {
+            self.leave_fleet(old, connection);
+            self.enter_fleet(new, Device::new(new, connection, outbox));
+        }
+    }
+
+    /// The connection of an agent ended. A newer one is left alone; false says there is one.
+    pub fn leave_device(&self, agent: &Agent, connection: ConnectionNumber) -> bool {
+        let was_current = self.devices.remove_if(&agent.id, |_, it| it.connection == connection).is_some();
+        if let Entry::Occupied(mut here) = self.addresses.entry((agent.entity, agent.serial.clone())) {
+            here.get_mut().retain(|it| it.agent != agent.id || it.connection != connection);
+            if here.get().is_empty() {
+                here.remove();
+            }
+        }
+        self.leave_fleet(agent, connection);
+        was_current || !self.devices.contains_key(&agent.id)
+    }
+
+    /// Number of the live connection of an agent, if any.
+    pub fn connection_of(&self, agent: AgentId) -> Option<ConnectionNumber> {
+        self.devices.get(&agent).map(|it| it.connection)
+    }
+
+    fn enter_fleet(&self, agent: &Agent, device: Device) {
+        let Some(fleet) = agent.managed_fleet() else { return };
+        let mut members = self.fleets.entry(fleet).or_default();
+        if members.get(&agent.id).is_none_or(|it| it.connection <= device.connection) {
+            members.insert(agent.id, device);
+        }
+    }
+
+    fn leave_fleet(&self, agent: &Agent, connection: ConnectionNumber) {
+        let Some(fleet) = agent.managed_fleet() else { return };
+        if let Entry::Occupied(mut members) = self.fleets.entry(fleet) {
+            if members.get().get(&agent.id).is_some_and(|it| it.connection == connection) {
+                members.get_mut().remove(&agent.id);
+            }
+            if members.get().is_empty() {
+                members.remove();
+            }
+        }
+    }
+
+    /// A service account connects to its session. `fresh` is used where none waits.
+    pub fn claim_service(&self, key: &SessionKey, is_clean: bool, fresh: &Arc<Outbox>) -> Claim {
+        let persistent = self.services.len();
+        let claim = match self.services.entry(key.clone()) {
+            Entry::Occupied(mut there) => match &there.get().state {
+                ServiceState::Connected => {
+                    there.get().outbox.evict(Eviction::Takeover);
+                    return Claim::Held;
+                }
+                ServiceState::Parked(_) if is_clean => {
+                    let number = there.get().number;
+                    self.router_mut(|router| router.forget(number));
+                    there.insert(self.fresh_service(fresh));
+                    Claim::Claimed { number: there.get().number, outbox: fresh.clone(), saved: None }
+                }
+                ServiceState::Parked(_) => {
+                    let service = there.get_mut();
+                    let ServiceState::Parked(saved) = std::mem::replace(&mut service.state, ServiceState::Connected)
+                    else {
+                        return Claim::Held;
+                    };
+                    service.outbox.attach();
+                    Claim::Claimed { number: service.number, outbox: service.outbox.clone(), saved: Some(saved) }
+                }
+            },
+            Entry::Vacant(_) if !is_clean && persistent >= self.persistent_sessions_max => return Claim::Full,
+            Entry::Vacant(place) => {
+                let service = place.insert(self.fresh_service(fresh));
+                Claim::Claimed { number: service.number, outbox: fresh.clone(), saved: None }
+            }
+        };
+        claim
+    }
+
+    fn fresh_service(&self, outbox: &Arc<Outbox>) -> Service {
+        let number = self.next_connection().0.unsigned_abs();
+        Service { number, outbox: outbox.clone(), state: ServiceState::Connected }
+    }
+
+    /// The connection of a service account ended. With `saved` its session waits for it, otherwise it is forgotten.
+    pub fn leave_service(&self, key: &SessionKey, number: u64, saved: Option<Saved>) {
+        let Entry::Occupied(mut there) = self.services.entry(key.clone()) else { return };
+        if there.get().number != number {
+            return;
+        }
+        match saved {
+            Some(saved) => {
+                there.get().outbox.detach();
+                there.get_mut().state = ServiceState::Parked(Box::new(saved));
+            }
+            None => {
+                self.router_mut(|router| router.forget(number));
+                there.remove();
+            }
+        }
+        self.departures.notify_waiters();
+    }
+
+    /// A service account was removed: its connections close, its sessions are forgotten.
+    pub fn revoke_account(&self, account: AccountId) {
+        self.services.retain(|key, service| {
+            if key.0 != account {
+                return true;
+            }
+            match service.state {
+                ServiceState::Connected => {
+                    service.outbox.evict(Eviction::Revoked);
+                    true
+                }
+                ServiceState::Parked(_) => {
+                    self.router_mut(|router| router.forget(service.number));
+                    false
+                }
+            }
+        });
+    }
+
+    /// The server stops: every connection is told.
+    pub fn evict_all(&self) {
+        self.devices.iter().for_each(|it| it.outbox.evict(Eviction::Shutdown));
+        self.services.iter().for_each(|it| it.outbox.evict(Eviction::Shutdown));
+    }
+
+    /// Adds a subscription of a service account.
+    pub fn subscribe(&self, number: u64, filter: &str, qos: QoS, outbox: &Arc<Outbox>) {
+        self.router_mut(|router| router.subscribe(number, filter, qos, outbox.clone()));
+    }
+
+    /// Removes one.
+    pub fn unsubscribe(&self, number: u64, filter: &str) {
+        self.router_mut(|router| router.unsubscribe(number, filter));
+    }
+
+    /// How many filters a session has.
+    pub fn subscriptions(&self, number: u64) -> usize {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).filters(number)
+    }
+
+    fn router_mut<T>(&self, change: impl FnOnce(&mut Router<Arc<Outbox>>) -> T) -> T {
+        change(&mut self.router.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Work on the retained messages of service accounts.
+    pub fn retained<T>(&self, work: impl FnOnce(&mut Retained) -> T) -> T {
+        work(&mut self.retained.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands a message to everybody who may have subscribed it. Each connection checks once more whether its client may hear
+    /// it, and devices whether they subscribed.
+    pub fn route(&self, message: &Arc<Message>) -> Fanout {
+        let mut fanout = Fanout::default();
+        self.route_to_services(message, &mut fanout);
+        if !message.payload.is_empty() {
+            self.route_to_devices(message, &mut fanout);
+        }
+        fanout
+    }
+
+    fn route_to_services(&self, message: &Arc<Message>, fanout: &mut Fanout) {
+        let mut matches: Vec<Match<Arc<Outbox>>> = Vec::new();
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
+        router.matches(&message.topic, &mut matches);
+        drop(router);
+        for found in matches {
+            let delivery = Delivery {
+                message: message.clone(),
+                qos: found.qos.min(message.qos),
+                retain: false,
+                slashed: found.slashed,
+                tag: None,
+            };
+            fanout.count(found.handle.post(delivery));
+        }
+    }
+
+    fn route_to_devices(&self, message: &Arc<Message>, fanout: &mut Fanout) {
+        let Some(place) = topic::parse_device_topic(&message.topic) else { return };
+        // What devices report is for the back end alone.
+        if place.tail.starts_with("Status") {
+            return;
+        }
+        let delivery = || Delivery { message: message.clone(), qos: message.qos, retain: false, slashed: false, tag: None };
+        match place.kind {
+            DeviceTopicKind::Agent(serial) => {
+                let Ok(serial) = Serial::parse(serial) else { return };
+                if let Some(here) = self.addresses.get(&(EntityId(place.entity), serial)) {
+                    here.iter().for_each(|it| fanout.count(it.outbox.post(delivery())));
+                }
+            }
+            DeviceTopicKind::Fleet(fleet) => {
+                if let Some(members) = self.fleets.get(&FleetId(fleet)) {
+                    members.values().for_each(|it| fanout.count(it.outbox.post(delivery())));
+                }
+            }
+        }
+    }
+
+    /// Messages that wait in the outboxes of connected service accounts and sessions.
+    pub fn waiting(&self) -> usize {
+        self.services.iter().map(|it| it.outbox.depth()).sum()
+    }
+
+    /// Connections that are here now.
+    pub fn population(&self) -> usize {
+        let connected = |it: &Service| matches!(it.state, ServiceState::Connected);
+        self.devices.len() + self.services.iter().filter(|it| connected(it)).count()
+    }
+
+    /// Sessions of service accounts, connected or waiting.
+    pub fn sessions(&self) -> usize {
+        self.services.len()
+    }
+}
+
+impl Fanout {
+    fn count(&mut self, posted: Posted) {
+        match posted {
+            Posted::Waits => self.posted += 1,
+            Posted::Full => self.dropped += 1,
+            Posted::Offline => {}
+        }
+    }
+}

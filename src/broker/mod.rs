@@ -3,5 +3,6 @@
 pub mod acl;
 pub mod auth;
 pub mod hub;
+pub mod outbox;
 pub mod retained;
 pub mod router;

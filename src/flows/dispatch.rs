@@ -12,8 +12,6 @@ use crate::{
 
 /// Longest wait for an answer that one request may ask for.
 pub const WAIT_S_MAX: u64 = 300;
-/// How often a waiting request looks.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 impl Flows {
     /// Wants something of a device. It is told at once when it is connected, otherwise when it comes back.
@@ -39,13 +37,22 @@ impl Flows {
     /// The database failed.
     pub async fn await_command(&self, id: CommandId, patience: Duration) -> Result<Option<CommandView>, StoreError> {
         let deadline = self.clock.instant() + patience.min(Duration::from_secs(WAIT_S_MAX));
-        loop {
-            let command = self.store.command_view(id).await?;
-            if command.as_ref().is_none_or(CommandView::is_settled) || self.clock.instant() >= deadline {
-                return Ok(command);
+        let Some(mut command) = self.store.command_view(id).await? else { return Ok(None) };
+        let watch = self.settled.watch(command.agent);
+        while !command.is_settled() && self.clock.instant() < deadline {
+            let news = watch.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            // What came before we listened is in the row; later news wake us.
+            if let Some(now) = self.store.command_view(id).await? {
+                command = now;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            if command.is_settled() || tokio::time::timeout_at(deadline.into(), news).await.is_err() {
+                break;
+            }
         }
+        self.settled.unwatch(command.agent, watch);
+        self.store.command_view(id).await
     }
 
     /// Takes back a command that has not reached its device.

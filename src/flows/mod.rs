@@ -2,13 +2,18 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::{clock::Clock, config::Config, metrics::Metrics, store::Store};
+use crate::{broker::hub::Hub, clock::Clock, config::Config, ids::AgentId, metrics::Metrics, store::Store};
 
 pub mod administer;
+pub mod admit;
 pub mod dispatch;
 pub mod enroll;
+pub mod ingest;
+pub mod seat;
 pub mod secrets;
 pub mod session;
+pub mod settled;
+pub mod sweep;
 
 pub use secrets::SecretKey;
 
@@ -16,6 +21,8 @@ pub use secrets::SecretKey;
 pub struct Flows {
     /// State.
     pub store: Store,
+    /// Live connections.
+    pub hub: Hub,
     /// Time.
     pub clock: Clock,
     /// Counters.
@@ -26,6 +33,8 @@ pub struct Flows {
     pub secret_key: SecretKey,
     /// What agents are told about the broker; set once the listeners are open.
     pub told: OnceLock<ToldSettings>,
+    /// Who waits for answers.
+    pub settled: settled::Settled,
 }
 
 /// Where agents are told to connect.
@@ -42,7 +51,7 @@ pub struct ToldSettings {
 impl Flows {
     /// To be called after a commit that changed or removed these agents: their live connections read again what they are owed,
     /// and end if their agent is gone.
-    pub fn agents_changed(&self, _agents: &[crate::ids::AgentId]) {
-        todo!()
+    pub fn agents_changed(&self, agents: &[AgentId]) {
+        self.hub.agents_changed(agents);
     }
 }

@@ -1,0 +1,261 @@
+//! What waits for one client: messages to send and news for its connection. Bounded; only ever tries, never waits.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use crate::mqtt::{packet::QoS, session::Delivery};
+
+/// Bounds of an outbox.
+#[derive(Debug, Clone, Copy)]
+pub struct OutboxBounds {
+    /// Messages.
+    pub messages_max: usize,
+    /// Sum of their topics and payloads.
+    pub bytes_max: usize,
+}
+
+/// Why the server ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// The same account connected again.
+    Takeover,
+    /// The account or its credentials are gone.
+    Revoked,
+    /// The server stops.
+    Shutdown,
+}
+
+/// News for the connection that holds the outbox.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Messages to send, oldest first.
+    pub deliveries: VecDeque<Delivery>,
+    /// The last of our writes that the store committed.
+    pub committed: Option<u64>,
+    /// A write of ours failed.
+    pub write_failed: bool,
+    /// The agent's rows changed.
+    pub agent_changed: bool,
+    /// Close now.
+    pub eviction: Option<Eviction>,
+}
+
+/// What became of a message for this client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// It will be sent.
+    Waits,
+    /// Dropped: too many messages or bytes wait already.
+    Full,
+    /// Dropped: QoS 0, and nobody is connected.
+    Offline,
+}
+
+#[derive(Default)]
+struct Inside {
+    mail: Mail,
+    bytes: usize,
+    is_attached: bool,
+    waker: Option<Waker>,
+}
+
+/// The outbox of one client. Outlives the connection where the session does.
+pub struct Outbox {
+    inside: Mutex<Inside>,
+    bounds: OutboxBounds,
+}
+
+impl Outbox {
+    /// Empty, with a connection attached.
+    pub fn new(bounds: OutboxBounds) -> Self {
+        Self { inside: Mutex::new(Inside { is_attached: true, ..Inside::default() }), bounds }
+    }
+
+    /// Adds a message.
+    pub fn post(&self, delivery: Delivery) -> Posted {
+        let mut inside = self.lock();
+        if !inside.is_attached && delivery.qos == QoS::AtMostOnce {
+            return Posted::Offline;
+        }
+        let bytes = delivery.message.payload.len() + delivery.message.topic.len();
+        if inside.mail.deliveries.len() >= self.bounds.messages_max || inside.bytes + bytes > self.bounds.bytes_max {
+            return Posted::Full;
+        }
+        inside.bytes += bytes;
+        inside.mail.deliveries.push_back(delivery);
+        wake(inside);
+        Posted::Waits
+    }
+
+    /// The store finished the write with this number.
+    pub fn committed(&self, ticket: u64, is_ok: bool) {
+        let mut inside = self.lock();
+        if is_ok { inside.mail.committed = Some(ticket) } else { inside.mail.write_failed = true }
+        wake(inside);
+    }
+
+    /// The agent's rows changed; its connection should read them again.
+    pub fn agent_changed(&self) {
+        let mut inside = self.lock();
+        inside.mail.agent_changed = true;
+        wake(inside);
+    }
+
+    /// Ends the connection. The first reason stays.
+    pub fn evict(&self, why: Eviction) {
+        let mut inside = self.lock();
+        inside.mail.eviction.get_or_insert(why);
+        wake(inside);
+    }
+
+    /// For the connection: whether there is mail; otherwise it is woken by the next. While the client takes no messages, only news
+    /// count.
+    pub fn poll_mail(&self, context: &mut Context<'_>, takes_messages: bool) -> Poll<()> {
+        let mut inside = self.lock();
+        if inside.mail.has_news() || takes_messages && !inside.mail.deliveries.is_empty() {
+            return Poll::Ready(());
+        }
+        match &inside.waker {
+            Some(known) if known.will_wake(context.waker()) => {}
+            _ => inside.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// For the connection: everything that arrived. Memory is handed over, so an idle outbox holds none.
+    pub fn take(&self) -> Mail {
+        let mut inside = self.lock();
+        inside.bytes = 0;
+        mem::take(&mut inside.mail)
+    }
+
+    /// For the connection: news but no messages, while the client does not take any.
+    pub fn take_news(&self) -> Mail {
+        let mut inside = self.lock();
+        let deliveries = mem::take(&mut inside.mail.deliveries);
+        let mail = mem::take(&mut inside.mail);
+        inside.mail.deliveries = deliveries;
+        mail
+    }
+
+    /// Puts messages that could not be sent back in front.
+    pub fn put_back(&self, mut unsent: VecDeque<Delivery>) {
+        if unsent.is_empty() {
+            return;
+        }
+        let mut inside = self.lock();
+        inside.bytes += unsent.iter().map(|it| it.message.payload.len() + it.message.topic.len()).sum::<usize>();
+        unsent.append(&mut inside.mail.deliveries);
+        inside.mail.deliveries = unsent;
+    }
+
+    /// A connection took the session over: old news are forgotten, messages stay.
+    pub fn attach(&self) {
+        let mut inside = self.lock();
+        let deliveries = mem::take(&mut inside.mail.deliveries);
+        inside.mail = Mail { deliveries, ..Mail::default() };
+        inside.is_attached = true;
+    }
+
+    /// The connection is gone; messages of QoS 0 are dropped from now on.
+    pub fn detach(&self) {
+        let mut inside = self.lock();
+        inside.is_attached = false;
+        inside.waker = None;
+        inside.mail.deliveries.retain(|it| it.qos != QoS::AtMostOnce);
+        inside.bytes = inside.mail.deliveries.iter().map(|it| it.message.payload.len() + it.message.topic.len()).sum();
+    }
+
+    /// Messages that wait.
+    pub fn depth(&self) -> usize {
+        self.lock().mail.deliveries.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mail {
+    fn has_news(&self) -> bool {
+        self.committed.is_some() || self.write_failed || self.agent_changed || self.eviction.is_some()
+    }
+}
+
+/// Wakes the connection after the lock was given back.
+fn wake(mut inside: MutexGuard<'_, Inside>) {
+    let waker = inside.waker.take();
+    drop(inside);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::mqtt::packet::Message;
+
+    fn delivery(payload: &'static [u8], qos: QoS) -> Delivery {
+        let message = Message { topic: "t".into(), payload: Bytes::from_static(payload), qos, retain: false };
+        Delivery { message: Arc::new(message), qos, retain: false, slashed: false, tag: None }
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(OutboxBounds { messages_max: 2, bytes_max: 10 })
+    }
+
+    #[test]
+    fn messages_beyond_the_count_are_dropped() {
+        let outbox = outbox();
+        assert_eq!(outbox.post(delivery(b"1", QoS::AtMostOnce)), Posted::Waits);
+        assert_eq!(outbox.post(delivery(b"2", QoS::AtMostOnce)), Posted::Waits);
+        assert_eq!(outbox.post(delivery(b"3", QoS::AtMostOnce)), Posted::Full);
+        assert_eq!(outbox.take().deliveries.len(), 2);
+        assert_eq!(outbox.post(delivery(b"4", QoS::AtMostOnce)), Posted::Waits);
+    }
+
+    #[test]
+    fn messages_beyond_the_bytes_are_dropped() {
+        assert_eq!(outbox().post(delivery(b"0123456789", QoS::AtLeastOnce)), Posted::Full);
+    }
+
+    #[test]
+    fn without_a_connection_only_acknowledged_qualities_wait() {
+        let outbox = outbox();
+        outbox.post(delivery(b"old", QoS::AtMostOnce));
+        outbox.detach();
+        assert_eq!(outbox.depth(), 0);
+        assert_eq!(outbox.post(delivery(b"1", QoS::AtMostOnce)), Posted::Offline);
+        assert_eq!(outbox.post(delivery(b"1", QoS::AtLeastOnce)), Posted::Waits);
+        outbox.attach();
+        assert_eq!(outbox.take().deliveries.len(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_sent_stays_in_front() {
+        let outbox = outbox();
+        outbox.post(delivery(b"1", QoS::AtLeastOnce));
+        let unsent = outbox.take().deliveries;
+        outbox.post(delivery(b"2", QoS::AtLeastOnce));
+        outbox.put_back(unsent);
+        let payloads: Vec<_> = outbox.take().deliveries.iter().map(|it| it.message.payload.clone()).collect();
+        assert_eq!(payloads, ["1", "2"]);
+    }
+
+    #[test]
+    fn the_first_eviction_counts() {
+        let outbox = outbox();
+        outbox.evict(Eviction::Takeover);
+        outbox.evict(Eviction::Shutdown);
+        assert_eq!(outbox.take().eviction, Some(Eviction::Takeover));
+    }
+}

@@ -1,0 +1,154 @@
+//! CONNECT → principal or refusal.
+
+use std::sync::Arc;
+
+use super::{Flows, secrets};
+use crate::{
+    broker::{
+        acl::{Access, AccessList},
+        auth::{Admission, Principal, ServiceAccount},
+        outbox::Outbox,
+    },
+    ids::{AccountId, AgentId, CredentialId, EntityId},
+    mdm::{agent::Agent, change::Change},
+    metrics::Outcome,
+    mqtt::packet::{Connect, ConnectCode},
+    store::{Login, LoginOf, StoreError},
+};
+
+/// What became of a CONNECT.
+pub enum Verdict {
+    /// Come in.
+    Welcome(Box<Admission>),
+    /// Stay out.
+    Refused(ConnectCode),
+}
+
+impl Flows {
+    /// Decides who a client is. A device is registered as the live connection of its agent before this returns, so that no change
+    /// of its rights can slip between the look-up and the registration.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn admit(&self, connect: &Connect, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+        let verdict = self.verdict(connect, outbox).await;
+        let outcome = match &verdict {
+            Ok(Verdict::Welcome(_)) => "accepted",
+            Ok(Verdict::Refused(code)) => label(*code),
+            Err(_) => "unavailable",
+        };
+        self.metrics.connects.get_or_create(&Outcome { outcome }).inc();
+        verdict
+    }
+
+    async fn verdict(&self, connect: &Connect, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+        let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
+            // Nobody is anonymous; without a user name there is nothing that could be wrong about it.
+            let code = if connect.username.is_some() { ConnectCode::BadCredentials } else { ConnectCode::NotAuthorized };
+            return Ok(Verdict::Refused(code));
+        };
+        let changes_before = self.hub.changes();
+        let logins = self.store.logins(username).await?;
+        let Some(login) = logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)) else {
+            return Ok(Verdict::Refused(ConnectCode::BadCredentials));
+        };
+        match admitted(login) {
+            Admitted::Service(account) => Ok(self.admit_service(account)),
+            Admitted::Device(device) => self.admit_device(device, changes_before, outbox).await,
+        }
+    }
+
+    fn admit_service(&self, account: ServiceAccount) -> Verdict {
+        Verdict::Welcome(Box::new(Admission {
+            principal: Principal::Service(Arc::new(account)),
+            connection: self.hub.next_connection(),
+            has_open_commands: false,
+        }))
+    }
+
+    async fn admit_device(
+        &self,
+        device: Device,
+        changes_before: u64,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Verdict, StoreError> {
+        let Device { mut agent, credential, has_older_credentials, mut has_open_commands } = device;
+        let connection = self.hub.next_connection();
+        if !self.hub.enter_device(&agent, connection, outbox) {
+            return Ok(Verdict::Refused(ConnectCode::ServerUnavailable));
+        }
+        if self.hub.changes() != changes_before {
+            // Somebody changed an agent since the look-up: it may have been this one.
+            match self.again(agent.id, credential).await {
+                Ok(Some((now, open))) => {
+                    self.hub.change_fleet(&agent, &now, connection, outbox);
+                    (agent, has_open_commands) = (now, open);
+                }
+                gone_or_failed => {
+                    self.hub.leave_device(&agent, connection);
+                    return gone_or_failed.map(|_| Verdict::Refused(ConnectCode::BadCredentials));
+                }
+            }
+        }
+        let mut changes = vec![Change::Presence { agent: agent.id, is_online: true, connection, at: self.clock.now() }];
+        if has_older_credentials {
+            changes.push(Change::CredentialUsed { agent: agent.id, credential });
+        }
+        self.store.submit(changes, |_| {});
+        let principal = Principal::Device(Arc::new(agent));
+        Ok(Verdict::Welcome(Box::new(Admission { principal, connection, has_open_commands })))
+    }
+
+    /// The agent as it is now and whether commands wait for it, if it and this password still exist.
+    async fn again(&self, agent: AgentId, credential: CredentialId) -> Result<Option<(Agent, bool)>, StoreError> {
+        let Some(owed) = self.store.owed(agent).await? else { return Ok(None) };
+        let still_valid =
+            self.store.logins(owed.agent.serial.as_str()).await?.into_iter().any(|login| {
+                matches!(login.who, LoginOf::Agent { credential: known, .. } if known == credential)
+            });
+        Ok(still_valid.then(|| (owed.agent, !owed.commands.is_empty())))
+    }
+}
+
+struct Device {
+    agent: Agent,
+    credential: CredentialId,
+    has_older_credentials: bool,
+    has_open_commands: bool,
+}
+
+enum Admitted {
+    Device(Device),
+    Service(ServiceAccount),
+}
+
+fn admitted(login: Login) -> Admitted {
+    match login.who {
+        LoginOf::Agent { agent, credential, has_older_credentials, has_open_commands } => {
+            Admitted::Device(Device { agent, credential, has_older_credentials, has_open_commands })
+        }
+        LoginOf::Service { id, name, access, entities } => Admitted::Service(service(id, name, access, entities)),
+    }
+}
+
+fn service(
+    id: AccountId,
+    name: String,
+    access: Vec<(String, String)>,
+    entities: Option<Vec<EntityId>>,
+) -> ServiceAccount {
+    // The rows were checked when they were written; a word that is unknown here grants nothing.
+    let entries = access.into_iter().map(|(filter, word)| (filter, Access::parse(&word).unwrap_or(Access::Deny)));
+    ServiceAccount { id, name, access: AccessList::new(entries.collect(), entities) }
+}
+
+fn label(code: ConnectCode) -> &'static str {
+    match code {
+        ConnectCode::Accepted => "accepted",
+        ConnectCode::UnacceptableVersion => "unacceptable_version",
+        ConnectCode::IdentifierRejected => "identifier_rejected",
+        ConnectCode::ServerUnavailable => "unavailable",
+        ConnectCode::BadCredentials => "bad_credentials",
+        ConnectCode::NotAuthorized => "not_authorized",
+    }
+}

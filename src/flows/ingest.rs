@@ -1,0 +1,150 @@
+//! What a client says → rows → acknowledgement. A report is acknowledged after its commit; what will never parse is acknowledged at
+//! once, counted and logged, so that it cannot come back for ever.
+
+use std::sync::Arc;
+
+use tracing::{debug, error, info};
+
+use super::Flows;
+use crate::{
+    broker::{acl, auth::ServiceAccount, outbox::Outbox},
+    ids::AgentId,
+    mdm::{
+        agent::Agent,
+        catalog::{self, Recognized},
+        change::Change,
+        inbound::{self, Heard},
+    },
+    metrics::{Reason, ReportOutcome, Who},
+    mqtt::{
+        packet::{Message, Publish},
+        topic,
+    },
+};
+
+/// What devices said in one go, to be written and told together.
+#[derive(Default)]
+pub struct Batch {
+    /// Rows.
+    pub changes: Vec<Change>,
+    /// For subscribers, once the rows are written.
+    pub messages: Vec<Arc<Message>>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.messages.is_empty()
+    }
+}
+
+impl Flows {
+    /// Adds to the batch what a device's publish means. False: nothing, so that it can be acknowledged at once.
+    pub fn hear(&self, agent: &Agent, heard: &Heard, publish: &Publish, batch: &mut Batch) -> bool {
+        let (name, _) = topic::canonical(&publish.topic);
+        if !acl::device_may_publish(agent, name) {
+            self.metrics.denied.get_or_create(&Who { principal: "device" }).inc();
+            debug!(agent.serial = %agent.serial, "dropped a publish to a topic that is not the device's own");
+            return false;
+        }
+        let recognized = catalog::recognize(agent, name);
+        if let Some(report) = &recognized
+            && !self.take_report(agent, heard, report, publish, batch)
+        {
+            return false;
+        }
+        // Answers below the topic they arrived on are understood but not passed on (spec/mqtt.md §4.6).
+        if catalog::strip_agent(agent, name).is_some_and(|tail| !tail.starts_with("Policy")) {
+            let message = Message {
+                topic: canonical_topic(publish, name),
+                payload: publish.payload.clone(),
+                qos: publish.qos,
+                retain: false, // nothing that an agent publishes is ever retained
+            };
+            batch.messages.push(Arc::new(message));
+        }
+        true
+    }
+
+    fn take_report(
+        &self,
+        agent: &Agent,
+        heard: &Heard,
+        recognized: &Recognized<'_>,
+        publish: &Publish,
+        batch: &mut Batch,
+    ) -> bool {
+        let report = recognized.report.topic;
+        let message = inbound::Message { tail: recognized.tail, payload: &publish.payload };
+        match (recognized.report.effect)(agent, &message, heard) {
+            Ok(changes) => {
+                self.metrics.reports.get_or_create(&ReportOutcome { report, outcome: "accepted" }).inc();
+                batch.changes.extend(changes);
+                true
+            }
+            Err(malformed) => {
+                self.metrics.reports.get_or_create(&ReportOutcome { report, outcome: malformed.as_str() }).inc();
+                info!(agent.serial = %agent.serial, report, "ignored a report: {malformed}");
+                false
+            }
+        }
+    }
+
+    /// Writes a batch; then tells subscribers and, through the outbox, the connection that waits to acknowledge.
+    pub fn record(self: &Arc<Self>, agent: AgentId, batch: Batch, outbox: &Arc<Outbox>, ticket: u64) {
+        let (flows, outbox) = (self.clone(), outbox.clone());
+        let Batch { changes, messages } = batch;
+        let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
+        let settles = is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));
+        self.store.submit(changes, move |written| {
+            if let Err(problem) = &written {
+                error!("a report was not written and not acknowledged: {problem}");
+            } else {
+                messages.iter().for_each(|message| flows.deliver(message));
+                if is_gone {
+                    info!(agent.id = %agent, "an agent acknowledged its unenrollment");
+                    flows.agents_changed(&[agent]);
+                }
+                if settles {
+                    flows.commands_settled(agent);
+                }
+            }
+            outbox.committed(ticket, written.is_ok());
+        });
+    }
+
+    /// A service account publishes: no rows, so it is passed on and can be acknowledged at once.
+    pub fn say(&self, account: &ServiceAccount, publish: &Publish) {
+        let (name, _) = topic::canonical(&publish.topic);
+        if !account.access.may_write(name) {
+            self.metrics.denied.get_or_create(&Who { principal: "service" }).inc();
+            debug!(account = account.name, "dropped a publish that the access list does not grant");
+            return;
+        }
+        self.metrics.service_messages.inc();
+        let message = Arc::new(Message {
+            topic: canonical_topic(publish, name),
+            payload: publish.payload.clone(),
+            qos: publish.qos,
+            retain: publish.retain,
+        });
+        if publish.retain && !self.hub.retained(|retained| retained.set(&message)) {
+            self.metrics.retained_refused.inc();
+        }
+        self.deliver(&message);
+    }
+
+    /// Hands a message to its subscribers.
+    pub fn deliver(&self, message: &Arc<Message>) {
+        let fanout = self.hub.route(message);
+        self.metrics.posted.inc_by(fanout.posted.into());
+        if fanout.dropped > 0 {
+            self.metrics.not_delivered.get_or_create(&Reason { reason: "full" }).inc_by(fanout.dropped.into());
+        }
+    }
+}
+
+/// The topic as it is known inside, without a copy where the client already said it so.
+fn canonical_topic(publish: &Publish, name: &str) -> Arc<str> {
+    if name.len() == publish.topic.len() { publish.topic.clone() } else { name.into() }
+}

@@ -1,0 +1,147 @@
+//! The seat of a back end: generic MQTT under an access list.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use super::{Farewell, Subscribed, as_publish};
+use crate::{
+    broker::{
+        auth::ServiceAccount,
+        hub::{Claim, SessionKey},
+        outbox::Outbox,
+    },
+    flows::Flows,
+    ids::ConnectionNumber,
+    mdm::owed::{MANIFEST_BODY, MANIFEST_TOPIC},
+    metrics::Who,
+    mqtt::{
+        packet::{Connect, ConnectCode, Message, Publish, QoS},
+        session::{Delivery, Saved},
+        topic,
+    },
+};
+
+/// How long a connection waits for an older one of the same session to leave.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// A back end at the table.
+pub struct ServiceSeat {
+    account: Arc<ServiceAccount>,
+    key: SessionKey,
+    number: u64,
+    outbox: Arc<Outbox>,
+    is_persistent: bool,
+    will: Option<Message>,
+}
+
+impl ServiceSeat {
+    /// Takes the session over from an older connection, resumes it, or begins one.
+    pub(super) async fn claim(
+        flows: &Flows,
+        account: Arc<ServiceAccount>,
+        connection: ConnectionNumber,
+        connect: &Connect,
+        will: Option<Message>,
+        fresh: &Arc<Outbox>,
+    ) -> Result<(Self, Option<Saved>), ConnectCode> {
+        let name = if connect.client_id.is_empty() {
+            format!("auto-{connection}") // [MQTT-3.1.3-6] the server names a client that did not
+        } else {
+            connect.client_id.clone()
+        };
+        let key = (account.id, Arc::from(name));
+        let claim = tokio::time::timeout(HANDOVER, claim(flows, &key, connect.clean_session, fresh)).await;
+        match claim {
+            Ok(Claim::Claimed { number, outbox, saved }) => {
+                let seat = Self { account, key, number, outbox, is_persistent: !connect.clean_session, will };
+                Ok((seat, saved.map(|it| *it)))
+            }
+            Ok(Claim::Full) => {
+                warn!(account = account.name, "no room for another persistent session");
+                Err(ConnectCode::ServerUnavailable)
+            }
+            Ok(Claim::Held) | Err(_) => Err(ConnectCode::ServerUnavailable),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.account.name
+    }
+
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    pub(super) fn publish(&self, flows: &Flows, publish: &Publish) {
+        flows.say(&self.account, publish);
+    }
+
+    pub(super) fn subscribe(&self, flows: &Flows, filters: &[(String, QoS)]) -> Subscribed {
+        let mut granted = Vec::with_capacity(filters.len());
+        let mut found = Vec::new();
+        for (filter, qos) in filters {
+            let has_room = flows.hub.subscriptions(self.number) < flows.config.mqtt.subscriptions_max as usize;
+            if !has_room || !self.account.access.may_subscribe(filter) {
+                flows.metrics.subscriptions_refused.get_or_create(&Who { principal: "service" }).inc();
+                granted.push(None);
+                continue;
+            }
+            flows.hub.subscribe(self.number, filter, *qos, &self.outbox);
+            granted.push(Some(*qos));
+            self.find(flows, filter, *qos, &mut found);
+        }
+        Subscribed { granted, found }
+    }
+
+    fn find(&self, flows: &Flows, filter: &str, qos: QoS, found: &mut Vec<Delivery>) {
+        let mut retained = flows.hub.retained(|retained| retained.matching(filter));
+        let (name, is_slashed) = topic::canonical(filter);
+        if topic::matches(name, MANIFEST_TOPIC) && retained.iter().all(|(it, _)| *it.topic != *MANIFEST_TOPIC) {
+            let message = Message {
+                topic: MANIFEST_TOPIC.into(),
+                payload: bytes::Bytes::from_static(MANIFEST_BODY),
+                qos: QoS::AtMostOnce,
+                retain: true,
+            };
+            // The manifest is the server's own; a wide filter of a back end does not ask for it.
+            if name.starts_with("FlyvemdmManifest") {
+                retained.push((Arc::new(message), is_slashed));
+            }
+        }
+        for (message, slashed) in retained {
+            if self.account.access.may_read(&message.topic) {
+                let qos = qos.min(message.qos);
+                found.push(Delivery { message, qos, retain: true, slashed, tag: None });
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(&self, flows: &Flows, filters: &[String]) {
+        filters.iter().for_each(|filter| flows.hub.unsubscribe(self.number, filter));
+    }
+
+    pub(super) fn filter(&self, delivery: &Delivery) -> Result<(), &'static str> {
+        if self.account.access.may_read(&delivery.message.topic) { Ok(()) } else { Err("denied") }
+    }
+
+    pub(super) fn leave(self, flows: &Arc<Flows>, farewell: Farewell, saved: impl FnOnce() -> Saved) {
+        let is_kept = self.is_persistent && farewell != Farewell::Revoked;
+        flows.hub.leave_service(&self.key, self.number, is_kept.then(saved));
+        // [MQTT-3.1.2-8] the will is published unless the client said goodbye; a revoked account says nothing any more.
+        if let (Farewell::Vanished | Farewell::TakenOver, Some(will)) = (farewell, &self.will) {
+            flows.metrics.wills.inc();
+            flows.say(&self.account, &as_publish(will));
+        }
+    }
+}
+
+async fn claim(flows: &Flows, key: &SessionKey, is_clean: bool, fresh: &Arc<Outbox>) -> Claim {
+    loop {
+        let departure = flows.hub.departures.notified();
+        match flows.hub.claim_service(key, is_clean, fresh) {
+            Claim::Held => departure.await,
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What ends by itself: commands that nobody answered in time and HTTP sessions that nobody used.
+
+use tracing::info;
+
+use super::Flows;
+use crate::store::StoreError;
+
+impl Flows {
+    /// Ends what ran out. To be called every few seconds.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let expired = self.store.expire_commands(now).await?;
+        if !expired.is_empty() {
+            info!("{} commands expired unanswered", expired.len());
+            self.agents_changed(&expired);
+            expired.iter().for_each(|agent| self.commands_settled(*agent));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Listening sockets: accepts, shakes hands under a deadline, and gives every connection a task of its own.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tracing::{debug, warn};
+
+use super::{conn, stream::Stream};
+use crate::{
+    flows::Flows,
+    metrics::{Outcome, Reason},
+};
+
+/// Connections that may wait to be accepted: a whole fleet comes back at once when a server restarts.
+const BACKLOG: u32 = 4096;
+/// Pause when the system has no more descriptors, so that the loop does not spin.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens a listening socket.
+///
+/// # Errors
+/// A sentence that names the key and the address.
+pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
+    let complain = |problem: &dyn std::fmt::Display| format!("cannot listen on {address} ({key}): {problem}");
+    let address: SocketAddr = address.parse().map_err(|problem| complain(&problem))?;
+    let open = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()?
+        } else {
+            tokio::net::TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|problem| match problem.kind() {
+        io::ErrorKind::AddrInUse => complain(&"the port is in use; is another server running?"),
+        _ => complain(&problem),
+    })
+}
+
+/// Counts open connections over all listeners.
+#[derive(Default)]
+pub struct Open(AtomicU32);
+
+/// Serves MQTT on a listener for ever. With a TLS configuration every connection begins with a handshake.
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<ServerConfig>>, open: Arc<Open>) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(problem) => {
+                warn!("cannot accept a connection: {problem}");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                continue;
+            }
+        };
+        if open.0.fetch_add(1, Ordering::Relaxed) >= flows.config.mqtt.connections_max {
+            open.0.fetch_sub(1, Ordering::Relaxed);
+            flows.metrics.turned_away.get_or_create(&Reason { reason: "full" }).inc();
+            continue;
+        }
+        let guard = Guard(open.clone());
+        match &acceptor {
+            None => drop(tokio::spawn(plain(flows.clone(), socket, peer, guard))),
+            Some(acceptor) => drop(tokio::spawn(secure(flows.clone(), socket, peer, acceptor.clone(), guard))),
+        }
+    }
+}
+
+/// Gives the place of a connection back, however its task ends.
+struct Guard(Arc<Open>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _guard: Guard) {
+    // Small packets should leave at once; without the option the connection still works.
+    let _ = socket.set_nodelay(true);
+    conn::serve(flows, Stream::Plain(socket), peer).await;
+}
+
+async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, guard: Guard) {
+    let _ = socket.set_nodelay(true);
+    let timeout = Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into());
+    // Boxed, so that its memory is given back when the handshake is done.
+    let handshake = Box::pin(tokio::time::timeout(timeout, acceptor.accept(socket)));
+    let outcome = match handshake.await {
+        Ok(Ok(tls)) => {
+            flows.metrics.handshakes.get_or_create(&Outcome { outcome: "ok" }).inc();
+            // A task of its own, without the memory of the handshake.
+            tokio::spawn(async move {
+                let _guard = guard;
+                conn::serve(flows, Stream::Tls(Box::new(tls)), peer).await;
+            });
+            return;
+        }
+        Ok(Err(problem)) => {
+            debug!(peer.addr = %peer, "TLS handshake failed: {problem}");
+            "failed"
+        }
+        Err(_) => "timeout",
+    };
+    flows.metrics.handshakes.get_or_create(&Outcome { outcome }).inc();
+}
