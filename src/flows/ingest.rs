@@ -40,7 +40,7 @@ impl Batch {
 
 impl Flows {
     /// Adds to the batch what a device's publish means. False: nothing, so that it can be acknowledged at once.
-    pub fn hear(&self, agent: &Agent, heard: &Heard, publish: &Publish, batch: &mut Batch) -> bool {
+    pub fn listen(&self, agent: &Agent, heard: &Heard, publish: &Publish, batch: &mut Batch) -> bool {
         let (name, _) = topic::canonical(&publish.topic);
         if !acl::device_may_publish(agent, name) {
             self.metrics.denied.get_or_create(&Who { principal: "device" }).inc();

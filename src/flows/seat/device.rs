@@ -88,7 +88,7 @@ impl DeviceSeat {
 
     pub(super) fn publish(&mut self, flows: &Flows, publish: &Publish, batch: &mut Batch) -> bool {
         let before = batch.changes.len();
-        let is_written = flows.hear(&self.agent, &self.heard(flows), publish, batch);
+        let is_written = flows.listen(&self.agent, &self.heard(flows), publish, batch);
         for change in &batch.changes[before..] {
             if let Change::Answered { command, .. } = change {
                 self.open_commands.answered(command);
@@ -288,7 +288,7 @@ impl DeviceSeat {
         let mut batch = Batch::default();
         batch.changes.push(Change::Presence { agent, is_online: false, connection, at });
         if let (Farewell::Vanished, Some(will)) = (farewell, &self.will)
-            && flows.hear(&self.agent, &self.heard(flows), &as_publish(will), &mut batch)
+            && flows.listen(&self.agent, &self.heard(flows), &as_publish(will), &mut batch)
         {
             flows.metrics.wills.inc();
         }
