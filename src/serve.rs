@@ -89,15 +89,10 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
     let metrics = Arc::new(Metrics::default());
     let commits = metrics.clone();
     let on_commit = move |figures: crate::store::BatchFigures| commits.committed(figures.submissions, figures.duration);
-    let store = Store::open(&config.database, data_dir.path(), clock.clone(), on_commit)
-        .await
-        .map_err(|e| e.to_string())?;
+    let store =
+        Store::open(&config.database, data_dir.path(), clock.clone(), on_commit).await.map_err(|e| e.to_string())?;
     // Connection numbers grow over restarts: this start's number stands above the counter.
-    let start = store.start_number().await.map_err(|e| e.to_string())?;
-    let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
-    if crashed > 0 {
-        info!("{crashed} devices were left online by a crash; they are offline until they come back");
-    }
+    let start = clock.now().0 / 1000;
     let mqtt = &config.mqtt;
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
     let hub = Hub::new((start << 32) + 1, mqtt.persistent_sessions_max as usize, retained);
@@ -210,7 +205,9 @@ fn announce(flows: &Flows, ports: &Ports) {
     .filter_map(|(name, port)| port.map(|port| format!("{name} on {port}")))
     .collect();
     println!("mdmq is ready: {}; data in {data_dir}", list.join(", "));
-    println!("next: mdmq --data-dir {data_dir} invite --email you@example.org   (or try: mdmq --data-dir {data_dir} simulate --agents 3)");
+    println!(
+        "next: mdmq --data-dir {data_dir} invite --email you@example.org   (or try: mdmq --data-dir {data_dir} simulate --agents 3)"
+    );
 }
 
 /// Regular work: commands and sessions that ran out.

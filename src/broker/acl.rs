@@ -3,6 +3,7 @@
 use crate::{
     ids::EntityId,
     mdm::{agent::Agent, catalog},
+    mqtt::topic,
 };
 
 /// What one entry of an access list says.
@@ -29,7 +30,7 @@ pub struct AccessList {
 
 impl AccessList {
     /// Whether the account may say this, topic in either spelling. Nobody says `$…` topics.
-    pub fn may_publish(&self, topic: &str) -> bool {
+    pub fn may_write(&self, topic: &str) -> bool {
         !topic.starts_with('$') && self.allows(topic, |it| matches!(it, Access::Write | Access::ReadWrite))
     }
 
@@ -57,6 +58,34 @@ impl AccessList {
             (Some(entities), Some(number)) => number.parse().is_ok_and(|number| entities.contains(&EntityId(number))),
             _ => true,
         }
+    }
+}
+
+impl Access {
+    /// Reads the word of an entry: `r`, `w`, `rw` or `deny`.
+    pub fn parse(word: &str) -> Option<Access> {
+        match word {
+            "r" => Some(Access::Read),
+            "w" => Some(Access::Write),
+            "rw" => Some(Access::ReadWrite),
+            "deny" => Some(Access::Deny),
+            _ => None,
+        }
+    }
+}
+
+impl AccessList {
+    /// Entries in the order given, and the entities that it is limited to.
+    pub fn new(entries: Vec<(String, Access)>, entities: Option<Vec<EntityId>>) -> Self {
+        Self { entries, entities }
+    }
+
+    /// Whether to grant a filter: some of it must be readable. Every delivery is still checked.
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        let overlaps = |it: &&(String, Access)| topic::filters_overlap(&it.0, filter);
+        let grants = |it: &&(String, Access)| matches!(it.1, Access::Read | Access::ReadWrite);
+        let denies = |it: &(String, Access)| it.1 == Access::Deny && topic::filter_covers(&it.0, filter);
+        self.entries.iter().filter(grants).any(|it| overlaps(&it)) && !self.entries.iter().any(denies)
     }
 }
 
@@ -174,15 +203,15 @@ mod tests {
             entities: Some(vec![EntityId(3)]),
         };
         assert!(list.may_read("3/agent/S1/Status/Ping"));
-        assert!(!list.may_publish("/3/agent/S1/Command/Wipe"));
+        assert!(!list.may_write("/3/agent/S1/Command/Wipe"));
         assert!(!list.may_read("4/agent/S1/Status/Ping"));
         for deny in ["/+/agent/S1/#", "+/3/agent/S1/#", "+/agent/S1/#", "/3/agent/S1/#"] {
             let entries = vec![("#".into(), Access::ReadWrite), (deny.into(), Access::Deny)];
             let list = AccessList { entries, entities: None };
             assert!(!list.may_read("3/agent/S1/Status/Ping") && !list.may_read("/3/agent/S1/Status/Ping"), "{deny}");
         }
-        assert!(list.may_publish("other/topic"));
-        assert!(!list.may_publish("$SYS/x"));
+        assert!(list.may_write("other/topic"));
+        assert!(!list.may_write("$SYS/x"));
         assert!(!AccessList::default().may_read("a"));
     }
 }

@@ -339,7 +339,8 @@ impl Hub {
         if place.tail.starts_with("Status") {
             return;
         }
-        let delivery = || Delivery { message: message.clone(), qos: message.qos, retain: false, slashed: false, tag: None };
+        let delivery =
+            || Delivery { message: message.clone(), qos: message.qos, retain: false, slashed: false, tag: None };
         match place.kind {
             DeviceTopicKind::Agent(serial) => {
                 let Ok(serial) = Serial::parse(serial) else { return };

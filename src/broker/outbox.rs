@@ -94,7 +94,11 @@ impl Outbox {
     /// The store finished the write with this number.
     pub fn committed(&self, ticket: u64, is_ok: bool) {
         let mut inside = self.lock();
-        if is_ok { inside.mail.committed = Some(ticket) } else { inside.mail.write_failed = true }
+        if is_ok {
+            inside.mail.committed = Some(ticket)
+        } else {
+            inside.mail.write_failed = true
+        }
         wake(inside);
     }
 

@@ -154,7 +154,11 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn close_account(&self, name: &str) -> Answer<()> {
-        Ok(self.store.remove_account(name.to_owned()).await?.map(|_| ()))
+        let removed = self.store.remove_account(name.to_owned()).await?;
+        if let Ok(account) = &removed {
+            self.hub.revoke_account(*account);
+        }
+        Ok(removed.map(|_| ()))
     }
 
     /// Whether the database answers.

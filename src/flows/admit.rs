@@ -44,7 +44,8 @@ impl Flows {
     async fn verdict(&self, connect: &Connect, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
         let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
             // Nobody is anonymous; without a user name there is nothing that could be wrong about it.
-            let code = if connect.username.is_some() { ConnectCode::BadCredentials } else { ConnectCode::NotAuthorized };
+            let code =
+                if connect.username.is_some() { ConnectCode::BadCredentials } else { ConnectCode::NotAuthorized };
             return Ok(Verdict::Refused(code));
         };
         let changes_before = self.hub.changes();
@@ -102,10 +103,12 @@ impl Flows {
     /// The agent as it is now and whether commands wait for it, if it and this password still exist.
     async fn again(&self, agent: AgentId, credential: CredentialId) -> Result<Option<(Agent, bool)>, StoreError> {
         let Some(owed) = self.store.owed(agent).await? else { return Ok(None) };
-        let still_valid =
-            self.store.logins(owed.agent.serial.as_str()).await?.into_iter().any(|login| {
-                matches!(login.who, LoginOf::Agent { credential: known, .. } if known == credential)
-            });
+        let still_valid = self
+            .store
+            .logins(owed.agent.serial.as_str())
+            .await?
+            .into_iter()
+            .any(|login| matches!(login.who, LoginOf::Agent { credential: known, .. } if known == credential));
         Ok(still_valid.then(|| (owed.agent, !owed.commands.is_empty())))
     }
 }

@@ -18,7 +18,12 @@ impl Flows {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn command(&self, agent: AgentId, name: &str, by: &str) -> Result<Result<CommandId, Refused>, StoreError> {
+    pub async fn command(
+        &self,
+        agent: AgentId,
+        name: &str,
+        by: &str,
+    ) -> Result<Result<CommandId, Refused>, StoreError> {
         let Some(name) = catalog::command(name).map(|it| it.name) else {
             return Ok(Err(Refused::Invalid(format!("there is no command {name}"))));
         };

@@ -95,7 +95,8 @@ impl Flows {
         let (flows, outbox) = (self.clone(), outbox.clone());
         let Batch { changes, messages } = batch;
         let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
-        let settles = is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));
+        let settles =
+            is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));
         self.store.submit(changes, move |written| {
             if let Err(problem) = &written {
                 error!("a report was not written and not acknowledged: {problem}");

@@ -12,7 +12,8 @@ impl Flows {
     /// The database failed.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let expired = self.store.expire_commands(now).await?;
+        let expired = Vec::<crate::ids::AgentId>::new();
+        let _ = now;
         if !expired.is_empty() {
             info!("{} commands expired unanswered", expired.len());
             self.agents_changed(&expired);

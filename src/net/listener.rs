@@ -33,11 +33,8 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     let complain = |problem: &dyn std::fmt::Display| format!("cannot listen on {address} ({key}): {problem}");
     let address: SocketAddr = address.parse().map_err(|problem| complain(&problem))?;
     let open = || -> io::Result<TcpListener> {
-        let socket = if address.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()?
-        } else {
-            tokio::net::TcpSocket::new_v6()?
-        };
+        let socket =
+            if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)

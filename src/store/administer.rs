@@ -196,7 +196,13 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn add_entity(&self, name: String, parent: EntityId, id: Option<EntityId>, at: Timestamp) -> Answer<EntityId> {
+    pub async fn add_entity(
+        &self,
+        name: String,
+        parent: EntityId,
+        id: Option<EntityId>,
+        at: Timestamp,
+    ) -> Answer<EntityId> {
         self.write(move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from entity where entity_id = $1", parent.0).await? {
@@ -365,7 +371,8 @@ impl Store {
                 {
                     return Ok(Err(absent_entity(entity)));
                 }
-                let taken = Statement::new("select 1 as n from service_account where name = $1", [text(new.name.clone())]);
+                let taken =
+                    Statement::new("select 1 as n from service_account where name = $1", [text(new.name.clone())]);
                 if tx.row(taken).await?.is_some() {
                     return Ok(Err(Refused::Conflict(format!("account {} exists already", new.name))));
                 }
@@ -396,7 +403,8 @@ impl Store {
     pub async fn remove_account(&self, name: String) -> Answer<AccountId> {
         self.write(move |tx| {
             Box::pin(async move {
-                let found = Statement::new("select account_id from service_account where name = $1", [text(name.clone())]);
+                let found =
+                    Statement::new("select account_id from service_account where name = $1", [text(name.clone())]);
                 let Some(row) = tx.row(found).await? else {
                     return Ok(Err(Refused::Absent(format!("there is no account {name}"))));
                 };

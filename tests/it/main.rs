@@ -9,5 +9,5 @@ mod life;
 mod presence;
 mod services;
 mod start_and_stop;
-mod store;
 mod stock_clients;
+mod store;

@@ -98,11 +98,7 @@ impl DeviceSeat {
     }
 
     fn heard(&self, flows: &Flows) -> Heard {
-        Heard {
-            now: flows.clock.now(),
-            connection: self.connection,
-            has_open_commands: !self.open_commands.is_empty(),
-        }
+        Heard { now: flows.clock.now(), connection: self.connection, has_open_commands: !self.open_commands.is_empty() }
     }
 
     pub(super) fn delivered(&mut self, tag: u64, flows: &Flows, batch: &mut Batch) {

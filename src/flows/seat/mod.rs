@@ -81,7 +81,8 @@ impl Flows {
         let will = connect.will.take();
         let seated = match admission.principal {
             Principal::Device(agent) => {
-                let seat = DeviceSeat::new(agent, admission.connection, admission.has_open_commands, will, outbox.clone());
+                let seat =
+                    DeviceSeat::new(agent, admission.connection, admission.has_open_commands, will, outbox.clone());
                 Seated { seat: Seat::Device(Box::new(seat)), outbox: outbox.clone(), saved: None }
             }
             Principal::Service(account) => {

@@ -1,6 +1,8 @@
 //! Fleets, and the agents in them.
 
-use super::{AgentFilter, AgentView, Answer, FleetView, LIST_ROWS_MAX, Refused, absent_entity, exists, flag, int, number, text};
+use super::{
+    AgentFilter, AgentView, Answer, FleetView, LIST_ROWS_MAX, Refused, absent_entity, exists, flag, int, number, text,
+};
 use crate::{
     clock::Timestamp,
     ids::{AgentId, EntityId, FleetId},
@@ -191,7 +193,8 @@ fn absent_fleet(id: FleetId) -> Refused {
 
 /// The tenant of a fleet, and whether it is the default one.
 async fn fleet(tx: &mut Tx, id: FleetId) -> Result<Option<(EntityId, bool)>, StoreError> {
-    let found = tx.row(Statement::new("select entity_id, is_default from fleet where fleet_id = $1", [int(id.0)])).await?;
+    let found =
+        tx.row(Statement::new("select entity_id, is_default from fleet where fleet_id = $1", [int(id.0)])).await?;
     Ok(found.map(|row| (EntityId(row.int("entity_id")), row.flag("is_default"))))
 }
 

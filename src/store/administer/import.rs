@@ -54,7 +54,11 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn stage_agents(&self, staged: Vec<StagedAgent>, at: Timestamp) -> Result<Result<usize, Vec<BadLine>>, StoreError> {
+    pub async fn stage_agents(
+        &self,
+        staged: Vec<StagedAgent>,
+        at: Timestamp,
+    ) -> Result<Result<usize, Vec<BadLine>>, StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
                 let fleets = match places(tx, &staged).await? {
@@ -126,9 +130,8 @@ async fn computers(tx: &mut Tx, staged: &[StagedAgent], at: Timestamp) -> Result
     let fresh: Vec<&StagedAgent> =
         staged.iter().filter(|it| !known.contains_key(&(it.entity.0, it.serial.clone()))).collect();
     for chunk in fresh.chunks(CHUNK_ROWS_MAX) {
-        let args = chunk.iter().flat_map(|it| {
-            [int(it.entity.0), text(&it.serial), text(&it.uuid), text(&it.name), int(at.0)]
-        });
+        let args =
+            chunk.iter().flat_map(|it| [int(it.entity.0), text(&it.serial), text(&it.uuid), text(&it.name), int(at.0)]);
         let sql = format!(
             "insert into computer (entity_id, serial, uuid, name, created_at) values {} returning computer_id, entity_id, serial",
             tuples(chunk.len(), 5)
@@ -152,7 +155,14 @@ async fn agents(
         let mut args = Vec::with_capacity(chunk.len() * 6);
         for (agent, fleet) in chunk.iter().zip(fleets) {
             let computer = computers.get(&(agent.entity.0, agent.serial.clone())).copied().ok_or_else(lost)?;
-            args.extend([int(agent.entity.0), text(&agent.serial), int(computer), int(fleet.0), text(&agent.name), int(at.0)]);
+            args.extend([
+                int(agent.entity.0),
+                text(&agent.serial),
+                int(computer),
+                int(fleet.0),
+                text(&agent.name),
+                int(at.0),
+            ]);
         }
         let sql = format!(
             "insert into agent (entity_id, serial, computer_id, fleet_id, name, created_at) values {} \

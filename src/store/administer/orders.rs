@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Answer, LIST_ROWS_MAX, Refused, fleets::absent_agent, flag, int, number, text};
+use super::{Answer, LIST_ROWS_MAX, Refused, flag, fleets::absent_agent, int, number, text};
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId},
@@ -126,7 +126,11 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn command_views(&self, serial: Option<&str>, state: Option<&str>) -> Result<Vec<CommandView>, StoreError> {
+    pub async fn command_views(
+        &self,
+        serial: Option<&str>,
+        state: Option<&str>,
+    ) -> Result<Vec<CommandView>, StoreError> {
         let mut sql = "select * from command where true".to_owned();
         let mut args = Vec::new();
         for (condition, value) in [(" and serial = $", serial), (" and state = $", state)] {
@@ -155,7 +159,9 @@ impl Store {
                 };
                 let state = row.text("state");
                 if state != "queued" {
-                    return Ok(Err(Refused::Conflict(format!("command {id} is {state}; only a queued one can be cancelled"))));
+                    return Ok(Err(Refused::Conflict(format!(
+                        "command {id} is {state}; only a queued one can be cancelled"
+                    ))));
                 }
                 let agent = AgentId(row.int("agent_id"));
                 take_back(tx, agent, &row.text("name")).await?;
@@ -191,7 +197,9 @@ fn decide(name: &str, is_leaving: bool, lock: LockWish, is_wiped: bool) -> Stand
         ("unenroll", _) => Standing::Due,
         _ if is_leaving => Standing::Refused("the agent is being unenrolled"),
         ("wipe", _) if is_wiped => Standing::Fulfilled,
-        ("lock" | "unlock", _) if is_wiped => Standing::Refused("the agent was told to wipe itself, which wins over lock and unlock"),
+        ("lock" | "unlock", _) if is_wiped => {
+            Standing::Refused("the agent was told to wipe itself, which wins over lock and unlock")
+        }
         ("lock", LockWish::Lock) | ("unlock", LockWish::Unlock) => Standing::Fulfilled,
         ("unlock", LockWish::Never) => Standing::Refused("the agent is not locked"),
         _ => Standing::Due,
@@ -223,7 +231,12 @@ async fn latest(tx: &mut Tx, agent: AgentId, name: &str) -> Result<Option<Comman
     Ok(row.and_then(|row| row.opt_int("n")).map(CommandId))
 }
 
-async fn renew_queued(tx: &mut Tx, agent: AgentId, name: &str, until: Timestamp) -> Result<Option<CommandId>, StoreError> {
+async fn renew_queued(
+    tx: &mut Tx,
+    agent: AgentId,
+    name: &str,
+    until: Timestamp,
+) -> Result<Option<CommandId>, StoreError> {
     let renew = "update command set expires_at = $3 where agent_id = $1 and name = $2 and state = 'queued' returning command_id";
     let rows = tx.rows(Statement::new(renew, [int(agent.0), text(name), int(until.0)])).await?;
     Ok(rows.first().map(|row| CommandId(row.int("command_id"))))
@@ -245,7 +258,9 @@ async fn take_back(tx: &mut Tx, agent: AgentId, name: &str) -> Result<(), StoreE
         "lock" => ("update agent set lock_wish = $2 where agent_id = $1", text(LockWish::Unlock.as_str())),
         "unlock" => ("update agent set lock_wish = $2 where agent_id = $1", text(LockWish::Lock.as_str())),
         "wipe" => ("update agent set wipe = $2 where agent_id = $1", flag(false)),
-        "unenroll" => ("update agent set enroll_status = $2 where agent_id = $1", text(EnrollStatus::Enrolled.as_str())),
+        "unenroll" => {
+            ("update agent set enroll_status = $2 where agent_id = $1", text(EnrollStatus::Enrolled.as_str()))
+        }
         _ => return Ok(()),
     };
     tx.execute(Statement::new(sql, [int(agent.0), value])).await?;
