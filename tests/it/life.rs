@@ -211,7 +211,7 @@ async fn step_09_lock_unlock_and_wipe_are_heard_at_once_and_again_after_a_reconn
         ("unlock", "/Command/Lock", r#"{"lock":"unlock"}"#),
         ("wipe", "/Command/Wipe", r#"{"wipe":"now"}"#),
     ] {
-        server.cli(&["agent", wish, "LOCKED"]).await;
+        server.wishes(wish, "LOCKED").await;
         assert_eq!(phone.hears(topic).await.payload, body);
         phone.vanishes();
         phone.comes_up(&server).await;
@@ -300,7 +300,7 @@ async fn step_12_a_device_that_enrolls_again_meets_nothing_of_its_earlier_life()
         let mut first = enrollment::enroll(&server, &serial, &profile).await;
         first.comes_up(&server).await;
         for wish in ["lock", "wipe", "ping", "unenroll"] {
-            server.cli(&["agent", wish, &serial]).await;
+            server.wishes(wish, &serial).await;
         }
         first.hears("/Command/Unenroll").await;
         first.vanishes();

@@ -5,8 +5,13 @@
 mod support;
 
 mod access;
+mod crash;
+mod hostile;
 mod life;
+mod metrics;
+mod on_postgres;
 mod presence;
+mod seeds;
 mod services;
 mod start_and_stop;
 mod stock_clients;

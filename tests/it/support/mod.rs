@@ -9,7 +9,9 @@ pub mod clients;
 pub mod enrollment;
 pub mod phone;
 pub mod postgres;
+pub mod random;
 pub mod server;
+pub mod sqlite;
 pub mod wire;
 
 pub use phone::Phone;

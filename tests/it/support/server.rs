@@ -229,6 +229,12 @@ impl Server {
         self.cli(&["agent", "move", serial, "--fleet", &fleet.to_string()]).await;
     }
 
+    /// `mdmq agent lock SERIAL` and its siblings; wipe is confirmed.
+    pub async fn wishes(&self, wish: &str, serial: &str) -> Value {
+        let sure: &[&str] = if wish == "wipe" { &["--yes"] } else { &[] };
+        self.cli(&[&["agent", wish, serial], sure].concat()).await
+    }
+
     /// Deletes an agent that will never come back.
     pub async fn deletes(&self, serial: &str) {
         self.cli(&["agent", "remove", serial]).await;
