@@ -1,0 +1,95 @@
+//! The simulated administrator: talks to the admin API of the running server and nothing else.
+
+use std::{collections::HashSet, path::Path};
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+/// A connection to the admin API.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    http: Client,
+    base: String,
+    token: String,
+}
+
+impl Admin {
+    /// Finds the running server by the files that it wrote.
+    ///
+    /// # Errors
+    /// No server has run with this data directory.
+    pub fn open(http: Client, data_dir: &Path) -> anyhow::Result<Admin> {
+        let read = |name: &str| {
+            let path = data_dir.join(name);
+            std::fs::read_to_string(&path)
+                .with_context(|| format!("reading {}: is the server running?", path.display()))
+        };
+        let ports: Value = serde_json::from_str(&read("ports.json")?).context("reading ports.json")?;
+        let port = ports["admin"].as_u64().context("ports.json names no admin port")?;
+        let token = read("admin-token")?.trim().to_owned();
+        Ok(Admin { http, base: format!("http://127.0.0.1:{port}/api/v1"), token })
+    }
+
+    /// Invites somebody; answers with the deeplink.
+    ///
+    /// # Errors
+    /// The server refused or did not answer.
+    pub async fn invite(&self, email: &str, entity: i64) -> anyhow::Result<String> {
+        let body = json!({"email": email, "entity": entity});
+        let made = self.ask(Method::POST, "invitations", Some(&body)).await?;
+        Ok(made["deeplink"].as_str().context("the invitation has no deeplink")?.to_owned())
+    }
+
+    /// Sends a command to an agent; answers with the command's id.
+    ///
+    /// # Errors
+    /// The server refused or did not answer.
+    pub async fn command(&self, agent: i64, name: &str) -> anyhow::Result<i64> {
+        let made = self.ask(Method::POST, &format!("agents/{agent}/commands"), Some(&json!({"name": name}))).await?;
+        made["command_id"].as_i64().context("the command has no id")
+    }
+
+    /// The state of a command.
+    ///
+    /// # Errors
+    /// The server refused or did not answer.
+    pub async fn state(&self, command: i64) -> anyhow::Result<String> {
+        let shown = self.ask(Method::GET, &format!("commands/{command}"), None).await?;
+        Ok(shown["state"].as_str().context("the command has no state")?.to_owned())
+    }
+
+    /// The ids of all agents in the entity that are online.
+    ///
+    /// # Errors
+    /// The server refused or did not answer.
+    pub async fn online(&self, entity: i64) -> anyhow::Result<HashSet<i64>> {
+        let shown = self.ask(Method::GET, &format!("agents?entity={entity}"), None).await?;
+        let agents =
+            shown.as_array().or_else(|| shown["agents"].as_array()).context("the list of agents is no list")?;
+        let online = agents.iter().filter(|it| it["is_online"] == true);
+        Ok(online.filter_map(|it| it["id"].as_i64()).collect())
+    }
+
+    /// Deletes an agent.
+    ///
+    /// # Errors
+    /// The server refused or did not answer.
+    pub async fn remove(&self, agent: i64) -> anyhow::Result<()> {
+        self.ask(Method::DELETE, &format!("agents/{agent}"), None).await.map(|_| ())
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.context("talking to the admin API")?;
+        let status = answer.status();
+        let text = answer.text().await.context("talking to the admin API")?;
+        if !status.is_success() {
+            bail!("admin API: {} {}", status.as_u16(), text.chars().take(120).collect::<String>());
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+}
