@@ -1,10 +1,16 @@
 //! The simulated administrator: talks to the admin API of the running server and nothing else.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use anyhow::{Context as _, bail};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+
+use crate::datadir::DataDir;
 
 /// A connection to the admin API.
 #[derive(Debug, Clone)]
@@ -20,15 +26,21 @@ impl Admin {
     /// # Errors
     /// No server has run with this data directory.
     pub fn open(http: Client, data_dir: &Path) -> anyhow::Result<Admin> {
-        let read = |name: &str| {
-            let path = data_dir.join(name);
-            std::fs::read_to_string(&path)
-                .with_context(|| format!("reading {}: is the server running?", path.display()))
+        let directory = DataDir::at(data_dir);
+        let ports = directory.read_ports()?;
+        let (Some(port), Some(token)) = (ports.and_then(|it| it.admin), directory.stored_admin_token()?) else {
+            bail!(
+                "no server was ever started on the data directory {0}: is `mdmq serve` running with --data-dir {0}?",
+                data_dir.display()
+            );
         };
-        let ports: Value = serde_json::from_str(&read("ports.json")?).context("reading ports.json")?;
-        let port = ports["admin"].as_u64().context("ports.json names no admin port")?;
-        let token = read("admin-token")?.trim().to_owned();
-        Ok(Admin { http, base: format!("http://127.0.0.1:{port}/api/v1"), token })
+        let host = match ports.and_then(|it| it.admin_host) {
+            Some(host) if !host.is_unspecified() => host,
+            Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let base = format!("http://{}/api/v1", SocketAddr::new(host, port));
+        Ok(Admin { http, base, token })
     }
 
     /// Invites somebody; answers with the deeplink.

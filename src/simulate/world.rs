@@ -112,6 +112,7 @@ impl World {
     /// A certificate that cannot be read.
     pub fn new(data_dir: &Path, connects_at_once_max: usize) -> anyhow::Result<World> {
         let http = reqwest::Client::builder()
+            .no_proxy()
             .pool_max_idle_per_host(128)
             .timeout(Duration::from_secs(60))
             .build()
