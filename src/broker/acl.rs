@@ -1,4 +1,4 @@
-//! Who may say and hear what. Default deny.
+//! Who may say and hear what. Default deny; every topic is judged under its canonical spelling, so no rule is escaped by a slash.
 
 use crate::{
     ids::EntityId,
@@ -19,108 +19,156 @@ pub enum Access {
     Deny,
 }
 
-/// The access list of a service account: `filter:r|w|rw|deny` entries and an entity scope.
+impl Access {
+    const ALL: [Access; 4] = [Access::Read, Access::Write, Access::ReadWrite, Access::Deny];
+
+    /// The word at the command line and in rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Read => "r",
+            Access::Write => "w",
+            Access::ReadWrite => "rw",
+            Access::Deny => "deny",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == word)
+    }
+}
+
+/// Why a text is no entry of an access list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadEntry {
+    /// No colon, or another word after it.
+    #[error("an access entry ends with :r, :w, :rw or :deny")]
+    Access,
+    /// Wildcards where they cannot stand, or nothing at all.
+    #[error("an access entry begins with a topic filter, such as 76/agent/+/#")]
+    Filter,
+}
+
+/// Reads `FILTER:r`. Filters may hold colons; the last one counts.
+///
+/// # Errors
+/// A sentence for whoever wrote the entry.
+pub fn parse_entry(text: &str) -> Result<(String, Access), BadEntry> {
+    let (filter, word) = text.rsplit_once(':').ok_or(BadEntry::Access)?;
+    let access = Access::parse(word).ok_or(BadEntry::Access)?;
+    if topic::is_filter(filter) { Ok((filter.to_owned(), access)) } else { Err(BadEntry::Filter) }
+}
+
+/// The access list of a service account: `filter:r|w|rw|deny` entries and an entity scope, prepared for many questions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccessList {
-    /// Entries in the order given.
-    pub entries: Vec<(String, Access)>,
-    /// Entities whose agent and fleet topics it may touch; `None` is all. Holds the sub-tree, resolved.
-    pub entities: Option<Vec<EntityId>>,
+    reads: Vec<Pattern>,
+    writes: Vec<Pattern>,
+    denials: Vec<Pattern>,
+    /// Sorted; `None` is all.
+    entities: Option<Vec<EntityId>>,
 }
 
 impl AccessList {
+    /// A deny wins over any grant, so the order of entries does not matter. `entities` are those whose agents and fleets the
+    /// account may touch, sub-tree resolved; `None` is all.
+    pub fn new(entries: Vec<(String, Access)>, entities: Option<Vec<EntityId>>) -> Self {
+        let mut list = AccessList { entities, ..AccessList::default() };
+        list.entities.iter_mut().for_each(|it| it.sort_unstable());
+        for (filter, access) in entries {
+            let pattern = Pattern::new(&filter);
+            match access {
+                Access::Read => list.reads.push(pattern),
+                Access::Write => list.writes.push(pattern),
+                Access::ReadWrite => {
+                    list.reads.push(pattern.clone());
+                    list.writes.push(pattern);
+                }
+                Access::Deny => list.denials.push(pattern),
+            }
+        }
+        list
+    }
+
     /// Whether the account may say this, topic in either spelling. Nobody says `$…` topics.
     pub fn may_write(&self, topic: &str) -> bool {
-        !topic.starts_with('$') && self.allows(topic, |it| matches!(it, Access::Write | Access::ReadWrite))
+        !topic.starts_with('$') && self.allows(&self.writes, topic)
     }
 
     /// Whether the account may hear this, topic in either spelling.
     pub fn may_read(&self, topic: &str) -> bool {
-        self.allows(topic, |it| matches!(it, Access::Read | Access::ReadWrite))
+        self.allows(&self.reads, topic)
     }
 
-    fn allows(&self, topic: &str, grants: impl Fn(Access) -> bool) -> bool {
-        let topic = canonical(topic);
-        let mut is_granted = false;
-        for (filter, access) in &self.entries {
-            if matches_either(filter, topic) {
-                if *access == Access::Deny {
-                    return false;
-                }
-                is_granted |= grants(*access);
-            }
-        }
-        is_granted && self.is_in_scope(topic)
-    }
-
-    fn is_in_scope(&self, topic: &str) -> bool {
-        match (&self.entities, entity(topic)) {
-            (Some(entities), Some(number)) => number.parse().is_ok_and(|number| entities.contains(&EntityId(number))),
-            _ => true,
-        }
-    }
-}
-
-impl Access {
-    /// Reads the word of an entry: `r`, `w`, `rw` or `deny`.
-    pub fn parse(word: &str) -> Option<Access> {
-        match word {
-            "r" => Some(Access::Read),
-            "w" => Some(Access::Write),
-            "rw" => Some(Access::ReadWrite),
-            "deny" => Some(Access::Deny),
-            _ => None,
-        }
-    }
-}
-
-impl AccessList {
-    /// Entries in the order given, and the entities that it is limited to.
-    pub fn new(entries: Vec<(String, Access)>, entities: Option<Vec<EntityId>>) -> Self {
-        Self { entries, entities }
-    }
-
-    /// Whether to grant a filter: some of it must be readable. Every delivery is still checked.
+    /// Whether the account could hear anything by this filter; every delivery is still checked.
     pub fn may_subscribe(&self, filter: &str) -> bool {
-        let overlaps = |it: &&(String, Access)| topic::filters_overlap(&it.0, filter);
-        let grants = |it: &&(String, Access)| matches!(it.1, Access::Read | Access::ReadWrite);
-        let denies = |it: &(String, Access)| it.1 == Access::Deny && topic::filter_covers(&it.0, filter);
-        self.entries.iter().filter(grants).any(|it| overlaps(&it)) && !self.entries.iter().any(denies)
+        let wanted = Pattern::new(filter);
+        self.is_in_scope(&wanted.plain)
+            && self.reads.iter().any(|it| it.overlaps(&wanted))
+            && !self.denials.iter().any(|it| it.covers(&wanted))
+    }
+
+    fn allows(&self, grants: &[Pattern], topic: &str) -> bool {
+        let (topic, _) = topic::canonical(topic);
+        grants.iter().any(|it| it.selects(topic))
+            && !self.denials.iter().any(|it| it.selects(topic))
+            && self.is_in_scope(topic)
+    }
+
+    /// Topics and filters that name no entity are in every scope.
+    fn is_in_scope(&self, topic: &str) -> bool {
+        let (Some(entities), Some(number)) = (&self.entities, entity(topic)) else { return true };
+        number.parse().is_ok_and(|number| entities.binary_search(&EntityId(number)).is_ok())
     }
 }
 
-/// Whether an agent may say this (spec/mqtt.md §6.2), topic in either spelling; its will too.
-pub fn device_may_publish(agent: &Agent, topic: &str) -> bool {
-    let topic = canonical(topic);
-    let is_own = |it: &str| it.starts_with("Status/") || it.starts_with("FlyvemdmManifest/");
-    catalog::strip_agent(agent, topic).is_some_and(is_own) || catalog::recognize(agent, topic).is_some()
+/// A filter that means both spellings of what it selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    /// The canonical filter.
+    plain: String,
+    /// What remains of a filter that selects slashed spellings by a wildcard (`+/76/#`, `/+/agent/#`), to be held against
+    /// canonical names of agents, fleets and the manifest.
+    below_slash: Option<String>,
 }
 
-/// Whether an agent may hear this now; never what it said itself, never another fleet than its current one.
-pub fn device_may_read(agent: &Agent, topic: &str) -> bool {
-    let topic = canonical(topic);
-    let is_for_it = |it: &str| it.starts_with("Command/") || it.starts_with("Policy/");
-    topic.starts_with("FlyvemdmManifest/")
-        || catalog::strip_agent(agent, topic).is_some_and(is_for_it)
-        || catalog::strip_fleet(agent, topic).is_some_and(|it| !it.starts_with("Status/") && !it.contains("/Status/"))
-}
-
-/// Whether to grant a filter to an agent; every delivery is still checked. Agents keep filters of former fleets, and rc.6
-/// asks for `null/#`: granted, and nothing comes of it.
-pub fn device_may_subscribe(agent: &Agent, filter: &str) -> bool {
-    let own = agent.address().to_string();
-    let fleets = format!("{}/fleet/", agent.entity);
-    let filter = canonical(filter);
-    let is_own = filter.strip_prefix(&*own).is_some_and(|it| it.is_empty() || it.starts_with('/'));
-    is_own || filter.starts_with(&*fleets) || filter.starts_with("FlyvemdmManifest/") || filter == "null/#"
-}
-
-/// One leading slash less, for topics of agents, fleets and the manifest.
-fn canonical(topic: &str) -> &str {
-    match topic.strip_prefix('/') {
-        Some(rest) if entity(rest).is_some() || rest.starts_with("FlyvemdmManifest/") => rest,
-        _ => topic,
+impl Pattern {
+    fn new(filter: &str) -> Self {
+        let (plain, _) = topic::canonical(filter);
+        let rest = plain.strip_prefix('/').or_else(|| plain.strip_prefix("+/"));
+        let below_slash = rest.filter(|it| may_name_devices(it)).map(str::to_owned);
+        Self { plain: plain.to_owned(), below_slash }
     }
+
+    fn selects(&self, name: &str) -> bool {
+        topic::matches(&self.plain, name)
+            || self.below_slash.as_deref().is_some_and(|it| topic::has_two_spellings(name) && topic::matches(it, name))
+    }
+
+    fn overlaps(&self, other: &Pattern) -> bool {
+        self.spellings().any(|one| other.spellings().any(|another| topic::filters_overlap(one, another)))
+    }
+
+    /// Whether everything that the other selects is selected by this.
+    fn covers(&self, other: &Pattern) -> bool {
+        let names_devices = topic::has_two_spellings(&other.plain);
+        let mut for_plain = self.spellings().take(if names_devices { 2 } else { 1 });
+        for_plain.any(|it| topic::filter_covers(it, &other.plain))
+            && other.below_slash.iter().all(|below| self.spellings().any(|it| topic::filter_covers(it, below)))
+    }
+
+    fn spellings(&self) -> impl Iterator<Item = &str> {
+        [Some(self.plain.as_str()), self.below_slash.as_deref()].into_iter().flatten()
+    }
+}
+
+/// Whether a filter can select a topic of an agent, a fleet or the manifest.
+fn may_name_devices(filter: &str) -> bool {
+    let first = filter.split('/').next().unwrap_or_default();
+    let is_number = !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit());
+    let names_entity = is_number || first == "+" || first == "#";
+    topic::filters_overlap(filter, "FlyvemdmManifest/#")
+        || (names_entity && ["+/agent/#", "+/fleet/#"].iter().any(|it| topic::filters_overlap(filter, it)))
 }
 
 /// The entity in `<digits>/agent/…` and `<digits>/fleet/…`.
@@ -130,88 +178,47 @@ fn entity(topic: &str) -> Option<&str> {
     (is_number && (rest.starts_with("agent/") || rest.starts_with("fleet/"))).then_some(number)
 }
 
-/// Whether the filter means this canonical topic in either spelling, so that no deny is escaped by a slash.
-fn matches_either(filter: &str, topic: &str) -> bool {
-    let has_two = entity(topic).is_some() || topic.starts_with("FlyvemdmManifest/");
-    matches(filter, topic) || (has_two && levels_match(filter, std::iter::once("").chain(topic.split('/'))))
+/// What an agent may say below its own topic (spec/mqtt.md §6.2).
+const SAYS: [&str; 2] = ["Status/#", "FlyvemdmManifest/#"];
+/// What it may hear there.
+const HEARS: [&str; 2] = ["Command/#", "Policy/#"];
+/// What every agent may hear.
+const ALL_HEAR: &str = "FlyvemdmManifest/#";
+/// rc.6 asks for this when it is told that it has no fleet; granted, and nothing comes of it.
+const FLEETLESS: &str = "null/#";
+
+/// Whether an agent may say this, topic in either spelling; its will too. That includes answers below the topic that a policy
+/// arrived on (spec/mqtt.md §4.6).
+pub fn device_may_publish(agent: &Agent, topic: &str) -> bool {
+    let (topic, _) = topic::canonical(topic);
+    selects_own(&SAYS, agent, topic) || catalog::recognize(agent, topic).is_some()
 }
 
-/// [MQTT-4.7.1] and [MQTT-4.7.2-1], on valid filters and names.
-fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    levels_match(filter, topic.split('/'))
+/// Whether an agent may hear this now; never what it said itself, never another fleet than its current one.
+pub fn device_may_read(agent: &Agent, topic: &str) -> bool {
+    let (topic, _) = topic::canonical(topic);
+    topic::matches(ALL_HEAR, topic)
+        || selects_own(&HEARS, agent, topic)
+        // What other agents of the fleet answer below the topic of a policy is not for it.
+        || catalog::strip_fleet(agent, topic).is_some_and(|it| it.split('/').all(|level| level != "Status"))
 }
 
-fn levels_match<'t>(filter: &str, mut names: impl Iterator<Item = &'t str>) -> bool {
-    for level in filter.split('/') {
-        match (level, names.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (level, Some(name)) if level == name => {}
-            _ => return false,
-        }
-    }
-    names.next().is_none()
+/// Whether to grant a filter to an agent: within its own topics, any fleet of its entity, the manifest. Every delivery is still
+/// checked; agents keep filters of former fleets.
+pub fn device_may_subscribe(agent: &Agent, filter: &str) -> bool {
+    let (filter, _) = topic::canonical(filter);
+    let rest = |prefix: &str| filter.strip_prefix(prefix);
+    let address = agent.address().to_string();
+    rest(&address).is_some_and(|it| it.is_empty() || it.starts_with('/'))
+        || rest(&format!("{}/fleet/", agent.entity)).is_some()
+        || topic::filter_covers(ALL_HEAR, filter)
+        || filter == FLEETLESS
+}
+
+fn selects_own(filters: &[&str], agent: &Agent, topic: &str) -> bool {
+    catalog::strip_agent(agent, topic).is_some_and(|below| filters.iter().any(|it| topic::matches(it, below)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mdm::agent::tests::agent;
-
-    #[test]
-    fn devices_say_and_hear_only_their_own() {
-        fn check(topic: &str, may_publish: bool, may_read: bool) {
-            let may = (device_may_publish(&agent(), topic), device_may_read(&agent(), topic));
-            assert_eq!(may, (may_publish, may_read), "{topic}");
-        }
-        check("3/agent/S1/Status/Ping", true, false);
-        check("/3/agent/S1/Status/Ping", true, false);
-        check("3/agent/S1/Command/Lock", false, true);
-        check("/3/agent/S1/Policy/x/Task/1", false, true);
-        check("3/agent/S2/Command/Lock", false, false);
-        check("3/agent/S2/Status/Ping", false, false);
-        check("3/fleet/7/Policy/x/Task/1", false, true);
-        check("3/fleet/8/Policy/x/Task/1", false, false);
-        check("3/fleet/7/Policy/x/Task/1/Status/Task/1", true, false);
-        check("FlyvemdmManifest/Status/Version", false, true);
-        check("$SYS/x", false, false);
-    }
-
-    #[test]
-    fn devices_subscribe_within_their_own() {
-        fn check(filter: &str, expected: bool) {
-            assert_eq!(device_may_subscribe(&agent(), filter), expected, "{filter}");
-        }
-        check("3/agent/S1/#", true);
-        check("/3/agent/S1", true);
-        check("3/fleet/8/#", true);
-        check("/FlyvemdmManifest/Status/Version", true);
-        check("null/#", true);
-        check("3/agent/S12/#", false);
-        check("#", false);
-        check("3/agent/+/#", false);
-        check("4/fleet/7/#", false);
-    }
-
-    #[test]
-    fn services_need_a_grant_and_no_denial() {
-        let list = AccessList {
-            entries: vec![("#".into(), Access::ReadWrite), ("3/agent/+/Command/Wipe".into(), Access::Deny)],
-            entities: Some(vec![EntityId(3)]),
-        };
-        assert!(list.may_read("3/agent/S1/Status/Ping"));
-        assert!(!list.may_write("/3/agent/S1/Command/Wipe"));
-        assert!(!list.may_read("4/agent/S1/Status/Ping"));
-        for deny in ["/+/agent/S1/#", "+/3/agent/S1/#", "+/agent/S1/#", "/3/agent/S1/#"] {
-            let entries = vec![("#".into(), Access::ReadWrite), (deny.into(), Access::Deny)];
-            let list = AccessList { entries, entities: None };
-            assert!(!list.may_read("3/agent/S1/Status/Ping") && !list.may_read("/3/agent/S1/Status/Ping"), "{deny}");
-        }
-        assert!(list.may_write("other/topic"));
-        assert!(!list.may_write("$SYS/x"));
-        assert!(!AccessList::default().may_read("a"));
-    }
-}
+#[path = "acl_tests.rs"]
+mod tests;
