@@ -19,7 +19,7 @@ pub struct Inventory {
     pub manufacturer: Option<String>,
     /// `BIOS/SMODEL`.
     pub model: Option<String>,
-    /// `OPERATINGSYSTEM/NAME` or `HARDWARE/OSNAME`.
+    /// `OPERATINGSYSTEM/FULL_NAME`, else its `NAME`, else `HARDWARE/OSNAME`.
     pub os_name: Option<String>,
     /// `OPERATINGSYSTEM/VERSION` or `HARDWARE/OSVERSION`.
     pub os_version: Option<String>,
@@ -62,7 +62,7 @@ fn text(bytes: &[u8]) -> String {
 
 fn read(xml: &str) -> Result<Inventory, Malformed> {
     let mut reader = Reader::from_str(xml);
-    let mut inventory = Inventory::default();
+    let mut reading = Reading::default();
     let mut path: Vec<String> = Vec::new();
     let mut value = String::new();
     let mut roots = 0_usize;
@@ -84,7 +84,7 @@ fn read(xml: &str) -> Result<Inventory, Malformed> {
                 value.clear();
             }
             Event::End(_) => {
-                keep(&mut inventory, &path, value.trim());
+                reading.keep(&path, value.trim());
                 path.pop();
                 value.clear();
             }
@@ -109,7 +109,7 @@ fn read(xml: &str) -> Result<Inventory, Malformed> {
             Event::Eof => break,
         }
     }
-    if roots == 1 && path.is_empty() { Ok(inventory) } else { Err(Malformed::Xml) }
+    if roots == 1 && path.is_empty() { Ok(reading.inventory) } else { Err(Malformed::Xml) }
 }
 
 fn predefined(name: &str) -> Option<char> {
@@ -129,26 +129,49 @@ fn append(value: &mut String, part: &str) {
     value.push_str(&part[..end]);
 }
 
-/// The first value of a field wins; `OPERATINGSYSTEM` wins over `HARDWARE`.
-fn keep(inventory: &mut Inventory, path: &[String], value: &str) {
-    let [root, content, section, field] = path else { return };
-    if root != "REQUEST" || content != "CONTENT" || value.is_empty() {
-        return;
+/// Where a name of the operating system may come from, weakest first.
+const OS_SOURCES: [(&str, &str); 3] =
+    [("HARDWARE", "OSNAME"), ("OPERATINGSYSTEM", "NAME"), ("OPERATINGSYSTEM", "FULL_NAME")];
+
+/// What was read so far, and how much a later element must weigh to replace it.
+#[derive(Default)]
+struct Reading {
+    inventory: Inventory,
+    os_name_weight: usize,
+    os_version_weight: usize,
+}
+
+impl Reading {
+    /// The first value of a field wins; `OPERATINGSYSTEM` wins over `HARDWARE`, wherever it stands.
+    fn keep(&mut self, path: &[String], value: &str) {
+        let [root, content, section, field] = path else { return };
+        if root != "REQUEST" || content != "CONTENT" || value.is_empty() {
+            return;
+        }
+        let it = &mut self.inventory;
+        let source = (section.as_str(), field.as_str());
+        let place = match source {
+            ("HARDWARE", "NAME") => &mut it.name,
+            ("HARDWARE", "UUID") => &mut it.uuid,
+            ("BIOS", "SSN") => &mut it.serial,
+            ("BIOS", "SMODEL") => &mut it.model,
+            ("BIOS", "SMANUFACTURER") => &mut it.manufacturer,
+            ("HARDWARE", "OSVERSION") | ("OPERATINGSYSTEM", "VERSION") => {
+                let weight = 1 + usize::from(section == "OPERATINGSYSTEM");
+                return replace(&mut it.os_version, &mut self.os_version_weight, weight, value);
+            }
+            _ => {
+                let Some(at) = OS_SOURCES.iter().position(|it| *it == source) else { return };
+                return replace(&mut it.os_name, &mut self.os_name_weight, at + 1, value);
+            }
+        };
+        place.get_or_insert_with(|| value.to_owned());
     }
-    let (place, wins) = match (section.as_str(), field.as_str()) {
-        ("HARDWARE", "NAME") => (&mut inventory.name, false),
-        ("HARDWARE", "UUID") => (&mut inventory.uuid, false),
-        ("HARDWARE", "OSNAME") => (&mut inventory.os_name, false),
-        ("HARDWARE", "OSVERSION") => (&mut inventory.os_version, false),
-        ("OPERATINGSYSTEM", "NAME" | "FULL_NAME") => (&mut inventory.os_name, true),
-        ("OPERATINGSYSTEM", "VERSION") => (&mut inventory.os_version, true),
-        ("BIOS", "SSN") => (&mut inventory.serial, false),
-        ("BIOS", "SMODEL") => (&mut inventory.model, false),
-        ("BIOS", "SMANUFACTURER") => (&mut inventory.manufacturer, false),
-        _ => return,
-    };
-    if wins || place.is_none() {
-        *place = Some(value.to_owned());
+}
+
+fn replace(place: &mut Option<String>, weight: &mut usize, new_weight: usize, value: &str) {
+    if new_weight > *weight {
+        (*place, *weight) = (Some(value.to_owned()), new_weight);
     }
 }
 
@@ -169,9 +192,41 @@ mod tests {
     }
 
     #[test]
-    fn latin_1_is_read() {
-        let it = parse(b"<REQUEST><CONTENT><HARDWARE><NAME>\xe9</NAME></HARDWARE></CONTENT></REQUEST>").unwrap();
-        assert_eq!(it.name.as_deref(), Some("é"));
+    fn the_fullest_name_of_the_system_wins_wherever_it_stands() {
+        fn check(sections: &str, name: &str, version: &str) {
+            let it = parse(format!("<REQUEST><CONTENT>{sections}</CONTENT></REQUEST>").as_bytes()).unwrap();
+            assert_eq!((it.os_name.as_deref(), it.os_version.as_deref()), (Some(name), Some(version)), "{sections}");
+        }
+        let hardware = "<HARDWARE><OSNAME>linux</OSNAME><OSVERSION>4</OSVERSION></HARDWARE>";
+        let short_last = "<OPERATINGSYSTEM><FULL_NAME>Android 9</FULL_NAME><NAME>Android</NAME><VERSION>9</VERSION></OPERATINGSYSTEM>";
+        let short_first = "<OPERATINGSYSTEM><VERSION>9</VERSION><NAME>Android</NAME><FULL_NAME>Android 9</FULL_NAME></OPERATINGSYSTEM>";
+        check(hardware, "linux", "4");
+        check(&format!("{hardware}{hardware}").replacen("linux", "first", 1), "first", "4");
+        check(&format!("{hardware}{short_last}"), "Android 9", "9");
+        check(&format!("{short_last}{hardware}"), "Android 9", "9");
+        check(&format!("{hardware}{short_first}"), "Android 9", "9");
+        check(&short_first.replace("<FULL_NAME>Android 9</FULL_NAME>", "<FULL_NAME/>"), "Android", "9");
+    }
+
+    #[test]
+    fn names_are_read_however_they_are_encoded() {
+        fn check(head: &[u8], name: &[u8], expected: &str) {
+            let tail = b"</NAME></HARDWARE></CONTENT></REQUEST>";
+            let it = parse(&[head, b"<REQUEST><CONTENT><HARDWARE><NAME>", name, tail].concat()).unwrap();
+            assert_eq!(it.name.as_deref(), Some(expected));
+            assert!(!it.xml.starts_with('\u{feff}'));
+        }
+        let utf_8 = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+        let latin = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n";
+        check(utf_8, "é".as_bytes(), "é");
+        check(latin, b"\xe9", "é");
+        check(latin, b"\xc3\xa9", "Ã©"); // what is declared counts
+        check(b"", b"\xe9", "é"); // older agents declare nothing
+        check(&[b"\xef\xbb\xbf", &utf_8[..]].concat(), "é".as_bytes(), "é");
+        check(b"\xef\xbb\xbf", b"x", "x");
+        check(utf_8, b"<![CDATA[a<b> & \xc3\xa9]]>", "a<b> & é");
+        check(utf_8, b"a<![CDATA[b]]>&amp;&#233;", "ab&é");
+        check(b"", b" \n padded ", "padded");
     }
 
     #[test]
