@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener};
 
-use crate::support::{Server, server::serve_and_fail};
+use crate::support::{Server, server::serve_and_fail, sqlite};
 
 #[tokio::test]
 async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() {
@@ -53,4 +53,35 @@ async fn an_unreadable_certificate_is_one_line_and_exit_1() {
         "/does/not/exist.pem",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_newer_than_the_program_is_one_line_and_exit_1() {
+    let mut server = Server::start().await;
+    assert!(server.stop().await.success());
+    let future = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+                  values (999999, 'from the future', true, x'00', 0)";
+    sqlite::execute(&server, future).await;
+    fs::remove_file(server.data_dir().join("stderr.txt")).unwrap();
+    let (code, stderr) = serve_and_fail(server.data_dir(), &[]).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "one line, please:\n{stderr}");
+    assert!(stderr.contains("newer than this program"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_one_line_that_names_it() {
+    check_refuses_to_start(&[("MDMQ_MQTT__TLS_LISTEN", "here")], "mqtt.tls_listen").await;
+    check_refuses_to_start(&[("MDMQ_MQTT__NO_SUCH_KEY", "1")], "no_such_key").await;
+    check_refuses_to_start(&[("MDMQ_CLUSTER__NATS_URL", "nats://localhost")], "cluster.nats_url").await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_token_certificates_and_agents() {
+    let mut server = Server::start().await;
+    let (token, ca) = (server.admin_token(), fs::read(server.ca_file()).unwrap());
+    let mut phone = server.enrolled("KEPT").await;
+    server.restart().await;
+    assert_eq!((server.admin_token(), fs::read(server.ca_file()).unwrap()), (token, ca));
+    phone.comes_up(&server).await;
 }
