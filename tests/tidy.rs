@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulate", &["mqtt", "mdm", "config", "clock", "ids", "datadir"]),
     // edges
     ("net",      &["flows", "broker", "mqtt", "config", "clock", "metrics", "ids", "datadir"]),
-    ("http",     &["flows", "broker", "mdm", "config", "clock", "metrics", "ids"]),
+    ("http",     &["flows", "broker", "mdm", "store", "config", "clock", "metrics", "ids", "datadir"]), // of `store` only its error and its rows
     // stories
     ("flows",    &["store", "broker", "mdm", "mqtt", "config", "clock", "metrics", "ids"]),
     // core
@@ -261,10 +261,13 @@ fn code_of(file: &Path) -> String {
         return String::new();
     }
     let text = fs::read_to_string(file).unwrap();
-    let until_tests = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let is_test_module =
+        |at: usize| lines[at] == "#[cfg(test)]" && lines.get(at + 1).is_some_and(|it| it.contains("mod "));
+    let tests_at = (0..lines.len()).find(|at| is_test_module(*at)).unwrap_or(lines.len());
     let without_comment =
         |line: &str| if line.trim_start().starts_with("//") { String::new() } else { line.to_owned() };
-    until_tests.lines().map(without_comment).collect::<Vec<_>>().join("\n")
+    lines[..tests_at].iter().copied().map(without_comment).collect::<Vec<_>>().join("\n")
 }
 
 /// Modules named as `crate::name` or inside `use crate::{…}`.

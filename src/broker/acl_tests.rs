@@ -1,3 +1,5 @@
+//! Who may say and hear what, case by case.
+
 use super::*;
 use crate::mdm::agent::tests::agent;
 

@@ -1,3 +1,5 @@
+//! The router against a naive loop, and its odd cases.
+
 use proptest::prelude::*;
 
 use super::*;
