@@ -171,11 +171,12 @@ fn may_name_devices(filter: &str) -> bool {
         || (names_entity && ["+/agent/#", "+/fleet/#"].iter().any(|it| topic::filters_overlap(filter, it)))
 }
 
-/// The entity in `<digits>/agent/…` and `<digits>/fleet/…`.
+/// The entity in `<digits>/agent…` and `<digits>/fleet…`.
 fn entity(topic: &str) -> Option<&str> {
-    let (number, rest) = topic.split_once('/')?;
+    let mut levels = topic.split('/');
+    let (number, noun) = (levels.next()?, levels.next()?);
     let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    (is_number && (rest.starts_with("agent/") || rest.starts_with("fleet/"))).then_some(number)
+    (is_number && matches!(noun, "agent" | "fleet")).then_some(number)
 }
 
 /// What an agent may say below its own topic (spec/mqtt.md §6.2).

@@ -1,5 +1,7 @@
 //! Who may say and hear what, case by case.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::mdm::agent::tests::agent;
 
@@ -114,6 +116,7 @@ fn services_stay_in_their_entities() {
     check("4/agent/S1/Status/Ping", false);
     check("/4/agent/S1/Status/Ping", false);
     check("4/fleet/1/x", false);
+    check("4/agent", false);
     check("99999999999999999999/agent/S1/x", false);
     check("FlyvemdmManifest/Status/Version", true);
     check("other/topic", true);
@@ -173,3 +176,29 @@ fn entries_are_read_as_people_write_them() {
         assert_eq!(Access::parse(access.as_str()), Some(access));
     }
 }
+
+proptest! {
+    /// No subscription is refused by which something could be heard, and a deny is escaped by no spelling.
+    #[test]
+    fn subscribing_agrees_with_hearing(
+        entries in prop::collection::vec((FILTER, 0..4_usize), 1..5),
+        filter in FILTER,
+        topics in prop::collection::vec("(|3|4|a|\\$)(/(S|3|agent|fleet|)){0,3}", 1..30),
+    ) {
+        let entries: Vec<_> = entries.into_iter().map(|(filter, at)| (filter, Access::ALL[at])).collect();
+        let list = AccessList::new(entries.clone(), Some(vec![EntityId(3)]));
+        for name in topics.iter().map(|it| topic::canonical(it).0).filter(|it| topic::is_name(it)) {
+            let slashed = format!("/{name}");
+            let is_selected = |by: &str| {
+                topic::matches(by, name) || (topic::has_two_spellings(name) && topic::matches(by, &slashed))
+            };
+            if is_selected(&filter) && list.may_read(name) {
+                prop_assert!(list.may_subscribe(&filter), "{:?} {} {}", entries, filter, name);
+            }
+            let is_denied = entries.iter().any(|it| it.1 == Access::Deny && is_selected(&it.0));
+            prop_assert!(!(is_denied && (list.may_read(name) || list.may_write(name))), "{:?} {}", entries, name);
+        }
+    }
+}
+
+const FILTER: &str = "(/?([34a+$]|agent)|/)(/([S3+]|agent|fleet|)){0,3}(/#)?";

@@ -152,7 +152,10 @@ fn size(message: &Message) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::mqtt::packet::QoS;
@@ -223,5 +226,29 @@ mod tests {
         assert_eq!((it.len(), it.bytes(), &*it.matching("b")[0].0.payload), (2, 5, &b"12"[..]));
         assert!(it.set(&message("a", "")) && it.set(&message("c", "1")), "room again");
         assert!(!Retained::new(9, 99).set(&message(&"/".repeat(200), "x")), "too deep");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_loop(
+            topics in prop::collection::btree_set("(/?(3|a|\\$)|)(/(S|a|3|agent|fleet|)){0,4}", 0..30),
+            filter in "(/?([a3+$]|agent)|/|)(/([aS3+]|agent|fleet|)){0,4}(/#)?",
+        ) {
+            let mut it = Retained::new(100, 10_000);
+            let names: BTreeSet<_> = topics.iter().map(|it| topic::canonical(it).0).filter(|it| topic::is_name(it)).collect();
+            for name in &names {
+                prop_assert!(it.set(&message(name, "x")));
+            }
+            let found: BTreeMap<_, _> = it.matching(&filter).iter().map(|(it, slashed)| (it.topic.to_string(), *slashed)).collect();
+            prop_assert_eq!(it.matching(&filter).len(), found.len(), "each once");
+            for name in names {
+                let has_slashed = topic::has_two_spellings(name) && topic::matches(&filter, &format!("/{name}"));
+                let plainly = topic::matches(&filter, name);
+                let expected = (topic::is_filter(&filter) && (plainly || has_slashed)).then_some(!plainly);
+                prop_assert_eq!(found.get(name).copied(), expected, "{} {}", filter, name);
+                it.set(&message(name, ""));
+            }
+            prop_assert!(it.is_empty() && it.bytes() == 0 && it.root.children.is_empty());
+        }
     }
 }
