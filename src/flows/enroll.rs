@@ -43,6 +43,19 @@ pub struct Said {
     pub is_online: Option<bool>,
     /// Its inventory.
     pub inventory: Option<Box<Inventory>>,
+    /// Where it is.
+    pub position: Option<Position>,
+}
+
+/// Where a device is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Position {
+    /// When it was there.
+    pub at: Timestamp,
+    /// Decimal, or `na`.
+    pub latitude: String,
+    /// Decimal, or `na`.
+    pub longitude: String,
 }
 
 impl Flows {
@@ -127,6 +140,10 @@ impl Flows {
         if let Some(inventory) = said.inventory {
             changes.push(Change::Inventory { agent: id, computer: agent.computer, at, inventory });
             changes.push(Change::Answered { agent: id, command: "inventory", at });
+        }
+        if let Some(Position { at: then, latitude, longitude }) = said.position {
+            changes.push(Change::Position { agent: id, computer: agent.computer, at: then, latitude, longitude });
+            changes.push(Change::Answered { agent: id, command: "geolocate", at });
         }
         if said.is_pong {
             changes.push(Change::Answered { agent: id, command: "ping", at });
@@ -245,7 +262,7 @@ pub fn said(input: &Map<String, Value>) -> Result<Said, &'static str> {
         SentInventory::Malformed => return Err("Inventory XML is not well formed"),
     };
     let is_pong = input.get("_pong").and_then(Value::as_str) == Some("!");
-    Ok(Said { is_pong, is_online, inventory })
+    Ok(Said { is_pong, is_online, inventory, position: None })
 }
 
 #[cfg(test)]

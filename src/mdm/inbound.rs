@@ -250,7 +250,11 @@ fn integer(value: &Value) -> Option<i64> {
 
 /// Flyve reads text that is no number as 0 and so puts the device into the Gulf of Guinea; we refuse it.
 /// Both coordinates may reach 180, as Flyve accepted it.
-fn coordinate(value: &Value) -> Result<String, Malformed> {
+/// A latitude or longitude as a number, text or `na`.
+///
+/// # Errors
+/// It is none, or not on earth.
+pub fn coordinate(value: &Value) -> Result<String, Malformed> {
     let text = match value {
         Value::String(text) if text.eq_ignore_ascii_case("na") => return Ok("na".to_owned()),
         Value::String(text) if text.len() <= 64 => text.trim().to_owned(),

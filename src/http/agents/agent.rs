@@ -212,7 +212,7 @@ async fn own_agent(flows: &Flows, speaker: Speaker, id: i64) -> Result<AgentRow,
     if Speaker::Agent(agent.id) == speaker { Ok(agent) } else { Err(ApiError::no_right()) }
 }
 
-fn number(value: Option<&Value>) -> Option<i64> {
+pub fn number(value: Option<&Value>) -> Option<i64> {
     match value {
         Some(Value::Number(number)) => number.as_i64(),
         Some(Value::String(text)) => text.parse().ok(),

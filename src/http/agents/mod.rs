@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod agent;
+mod geolocation;
 mod request;
 mod session;
 #[cfg(test)]
@@ -68,6 +69,10 @@ async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
             Method::POST => agent::enroll(flows, request).await,
             Method::GET | Method::HEAD => agent::show(flows, request).await,
             Method::PUT | Method::PATCH => agent::hear(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        "PluginFlyvemdmGeolocation" => match request.method {
+            Method::POST => geolocation::report(flows, request).await,
             _ => Err(ApiError::no_method()),
         },
         _ => Err(ApiError::new(
