@@ -25,7 +25,7 @@ struct Family {
     columns: &'static str,
     width: usize,
     rest: &'static str,
-    made: [OnceLock<String>; SIZES.len()],
+    made: [OnceLock<[String; 2]>; SIZES.len()],
 }
 
 impl Family {
@@ -33,15 +33,21 @@ impl Family {
         Self { columns, width, rest, made: [const { OnceLock::new() }; SIZES.len()] }
     }
 
-    fn sql(&'static self, size: usize) -> &'static str {
-        self.made[size].get_or_init(|| {
-            let tuple = |row: usize| {
-                let places: Vec<_> = (1..=self.width).map(|n| format!("${}", row * self.width + n)).collect();
-                format!("({})", places.join(","))
-            };
-            let values: Vec<_> = (0..SIZES[size]).map(tuple).collect();
-            format!("with v ({}) as (values {}) {}", self.columns, values.join(","), self.rest)
-        })
+    /// The statement for a size with its arguments, in both ways to write the placeholders.
+    fn statement(&'static self, size: usize, args: Vec<Value>) -> Statement {
+        let [numbered, unnumbered] = self.made[size].get_or_init(|| {
+            [self.sql(SIZES[size], |place| format!("${place}")), self.sql(SIZES[size], |_| "?".to_owned())]
+        });
+        Statement { unnumbered: Some(unnumbered), ..Statement::new(numbered.as_str(), args) }
+    }
+
+    fn sql(&self, rows: usize, placeholder: impl Fn(usize) -> String) -> String {
+        let tuple = |row: usize| {
+            let places: Vec<_> = (1..=self.width).map(|n| placeholder(row * self.width + n)).collect();
+            format!("({})", places.join(","))
+        };
+        let values: Vec<_> = (0..rows).map(tuple).collect();
+        format!("with v ({}) as (values {}) {}", self.columns, values.join(","), self.rest)
     }
 
     /// Cuts the rows into statements. `nothing` is a row that matches nothing.
@@ -56,7 +62,7 @@ impl Family {
             while args.len() < SIZES[size] * N {
                 args.extend(nothing.iter().cloned());
             }
-            statements.push(Statement::new(self.sql(size), args));
+            statements.push(self.statement(size, args));
         }
         statements
     }
@@ -275,7 +281,7 @@ mod tests {
         for family in [&SEEN, &PRESENCE, &POSITION, &TASK_STATUS, &VERSION, &SENT, &DELIVERED, &ANSWERED] {
             assert_eq!(family.columns.split(',').count(), family.width, "{}", family.columns);
             for size in 0..SIZES.len() {
-                Statement::new(family.sql(size), vec![NOBODY; family.width * SIZES[size]]);
+                family.statement(size, vec![NOBODY; family.width * SIZES[size]]);
             }
         }
         unenrolled(AgentId(1), Timestamp(1));
