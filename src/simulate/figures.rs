@@ -143,7 +143,7 @@ impl Figures {
         }
         for (title, kinds) in [("tolerated", &self.tolerated), ("errors", &self.errors)] {
             let kinds = hold(kinds);
-            _ = writeln!(text, "\n{title}: {}", if kinds.is_empty() { "none" } else { "" });
+            _ = writeln!(text, "\n{title}:{}", if kinds.is_empty() { " none" } else { "" });
             for (kind, count) in kinds.iter() {
                 _ = writeln!(text, "{count:>8}  {kind}");
             }

@@ -12,7 +12,7 @@ use super::{
     enroll::Settings,
     line::{self, Line},
     random::Random,
-    world::{Live, Order, World},
+    world::{LOCKED, Live, Order, UNLOCKED, World},
 };
 use crate::mqtt::packet::{Packet, Publish, QoS};
 
@@ -192,7 +192,9 @@ impl Life {
                 Action::Subscribe(filters) => line.subscribe(filters),
                 Action::Unsubscribe(filters) => line.unsubscribe(filters),
                 Action::Http(report) => world.report(&self.device, &self.settings, report),
-                Action::Screen(is_locked) => self.live.screen.store(if is_locked { 1 } else { 2 }, Relaxed),
+                Action::Screen(is_locked) => {
+                    self.live.screen.store(if is_locked { LOCKED } else { UNLOCKED }, Relaxed);
+                }
                 Action::Fleet => {
                     if !self.live.heard_fleet.swap(true, Relaxed) {
                         world.figures.took("connect until state replayed", world.since(connected_at));

@@ -13,9 +13,9 @@ mod random;
 mod workload;
 mod world;
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -119,23 +119,20 @@ impl ProfileChoice {
 }
 
 /// Runs the simulation against the server of this data directory.
-pub fn run(args: &Args, data_dir: &Path, json: bool) -> ExitCode {
-    let simulated = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")
-        .and_then(|runtime| runtime.block_on(simulate(args, data_dir, json)));
-    match simulated {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("mdmq: {error:#}");
-            ExitCode::FAILURE
-        }
+///
+/// # Errors
+/// The simulation could not be done, or a device was lost, or something went wrong on the way (the summary on standard output says what).
+pub fn run(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    // The caller prints one line, so all reasons go into it.
+    let (lost, errors) = runtime.block_on(simulate(args, data_dir, json)).map_err(|error| anyhow!("{error:#}"))?;
+    if lost > 0 || errors > 0 {
+        bail!("{lost} devices lost, {errors} errors");
     }
+    Ok(())
 }
 
-async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<bool> {
+async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<(u64, u64)> {
     enough_files(args.agents.into())?;
     let world = Arc::new(World::new(data_dir, args.connecting as usize)?);
     let admin = Admin::open(world.http.clone(), data_dir)?;
@@ -184,7 +181,7 @@ async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<bo
     if !args.keep {
         report(&world, &outcome, json);
     }
-    Ok(outcome.lost == 0 && world.figures.errors() == 0)
+    Ok((outcome.lost, world.figures.errors()))
 }
 
 struct Enrolled {

@@ -13,7 +13,7 @@ use super::{
     device::Profile,
     progress::Progress,
     random::Random,
-    world::{Member, Order, World},
+    world::{LOCKED, Member, Order, UNLOCKED, World},
 };
 
 /// Commands whose answers are waited for at once.
@@ -41,8 +41,12 @@ pub async fn drive(world: &Arc<World>, admin: &Admin, members: &[Member], load: 
     }
     let seconds = load.duration.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "numbers of agents are small")]
-    let disturbances_per_s = members.len() as f64 * load.churn_percent as f64 / 100.0 / seconds;
-    let (mut commands_due, mut disturbances_due) = (0.0, 0.0);
+    // At least one in a small fleet.
+    let disturbances =
+        (members.len() as f64 * load.churn_percent as f64 / 100.0).max(f64::from(load.churn_percent > 0));
+    let disturbances_per_s = disturbances / seconds;
+    // The first one halfway through its interval, so that the last one falls into the time.
+    let (mut commands_due, mut disturbances_due) = (0.0, 0.5);
     let open = Arc::new(Semaphore::new(COMMANDS_OPEN_MAX));
     let mut commands = JoinSet::new();
     let mut progress = Progress::begin("commands", load.duration.as_secs(), json);
@@ -115,14 +119,20 @@ fn pick<'a>(members: &'a [Member], random: &mut Random) -> &'a Member {
     &members[index]
 }
 
-/// iOS knows no lock; profile A sends positions by HTTP, where the server may have no place for them.
+/// iOS knows no lock; profile A sends positions by HTTP, where the server may have no place for them. A device is locked and unlocked in
+/// turn, one wish at a time: the server refuses an unlock of what is not locked.
 fn command_for(member: &Member, geolocation_is_absent: bool, random: &mut Random) -> &'static str {
     let names: &[_] = match member.profile {
-        Profile::A if geolocation_is_absent => &["ping", "inventory", "ping", "lock", "unlock"],
+        Profile::A if geolocation_is_absent => &["ping", "inventory", "ping", "screen"],
         Profile::F => &["ping", "geolocate", "inventory"],
-        _ => &["ping", "geolocate", "inventory", "lock", "unlock"],
+        _ => &["ping", "geolocate", "inventory", "screen"],
     };
-    names[usize::try_from(random.below(names.len() as u64)).unwrap_or(0)]
+    match names[usize::try_from(random.below(names.len() as u64)).unwrap_or(0)] {
+        "screen" if member.live.is_wishing.swap(true, Relaxed) => "ping",
+        "screen" if member.live.wish.load(Relaxed) == LOCKED => "unlock",
+        "screen" => "lock",
+        name => name,
+    }
 }
 
 /// Sends one command and waits until the server says it is answered; for locks, until the device itself obeyed.
@@ -130,51 +140,58 @@ async fn command(world: &World, admin: &Admin, member: &Member, name: &'static s
     let started = world.clock.instant();
     let connections = member.live.connections.load(Relaxed);
     let was_connected = member.live.is_connected.load(Relaxed);
-    let sent = admin.command(member.id, name).await;
-    let id = match sent {
-        Ok(id) => id,
-        Err(error) => return world.figures.error(format!("command {name}: {error}")),
-    };
-    world.figures.count(&world.figures.commands);
     let wish = match name {
-        "lock" => 1,
-        "unlock" => 2,
+        "lock" => LOCKED,
+        "unlock" => UNLOCKED,
         _ => 0,
     };
+    let outcome = match admin.command(member.id, name).await {
+        Ok(id) => {
+            world.figures.count(&world.figures.commands);
+            if wish != 0 {
+                member.live.wish.store(wish, Relaxed);
+            }
+            done(world, admin, member, name, id).await
+        }
+        Err(error) => Err(error.to_string()),
+    };
     if wish != 0 {
-        member.live.wish.store(wish, Relaxed);
+        member.live.is_wishing.store(false, Relaxed);
     }
+    match outcome {
+        Ok(true) => {
+            let stayed = was_connected && member.live.connections.load(Relaxed) == connections;
+            let what = if stayed { round_trip(name, member.profile) } else { "command across a lost connection" };
+            world.figures.took(what, world.since(started));
+        }
+        Ok(false) => world.figures.tolerated("command geolocate: no endpoint for the answer of profile A"),
+        Err(why) => world.figures.error(format!("command {name} to profile {:?}: {why}", member.profile)),
+    }
+}
+
+/// Whether the command was answered or obeyed; `false` where this server has no place for the answer.
+async fn done(world: &World, admin: &Admin, member: &Member, name: &str, id: i64) -> Result<bool, String> {
+    let started = world.clock.instant();
     let mut pause = Duration::from_millis(2);
     loop {
-        let is_done = match wish {
-            // Another command may have changed the wish meanwhile; then this one has nothing left to wait for.
-            1 | 2 => member.live.screen.load(Relaxed) == wish || member.live.wish.load(Relaxed) != wish,
-            _ => match admin.state(id).await.as_deref() {
-                Ok("answered") => true,
-                Ok("expired" | "failed" | "cancelled" | "superseded") => {
-                    return world.figures.error(format!("command {name}: ended without an answer"));
-                }
-                Ok(_) => false,
-                Err(error) => return world.figures.error(format!("command {name}: {error}")),
-            },
-        };
-        if is_done {
-            break;
-        }
-        if world.since(started) > PATIENCE {
-            if name == "geolocate" && member.profile == Profile::A && world.geolocation_is_absent.load(Relaxed) {
-                return world.figures.tolerated("command geolocate: no endpoint for the answer of profile A");
+        let is_done = if matches!(name, "lock" | "unlock") {
+            member.live.screen.load(Relaxed) == member.live.wish.load(Relaxed)
+        } else {
+            match admin.state(id).await.map_err(|error| error.to_string())?.as_str() {
+                "answered" => true,
+                "queued" | "sent" | "delivered" => false,
+                state => return Err(format!("ended as {state}")),
             }
-            return world.figures.error(format!("command {name}: no answer of profile {:?}", member.profile));
+        };
+        let is_without_place = name == "geolocate" && member.profile == Profile::A;
+        match () {
+            () if is_done => return Ok(true),
+            () if is_without_place && world.geolocation_is_absent.load(Relaxed) => return Ok(false),
+            () if world.since(started) > PATIENCE => return Err("no answer in time".to_owned()),
+            () => tokio::time::sleep(pause).await,
         }
-        tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_millis(100));
     }
-    let stayed = was_connected && member.live.connections.load(Relaxed) == connections;
-    world.figures.took(
-        if stayed { round_trip(name, member.profile) } else { "command across a lost connection" },
-        world.since(started),
-    );
 }
 
 fn round_trip(name: &str, profile: Profile) -> &'static str {

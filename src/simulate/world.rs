@@ -44,6 +44,11 @@ pub struct World {
     reports_waiting: AtomicUsize,
 }
 
+/// A locked screen in [`Live`].
+pub const LOCKED: u8 = 1;
+/// A screen that was unlocked.
+pub const UNLOCKED: u8 = 2;
+
 /// What a device shows of itself.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -51,10 +56,12 @@ pub struct Live {
     pub is_connected: AtomicBool,
     /// The retained Command/Subscribe arrived on this connection.
     pub heard_fleet: AtomicBool,
-    /// Screen as heard on this connection: 0 nothing, 1 lock, 2 unlock.
+    /// Screen as heard on this connection: 0 nothing, [`LOCKED`] or [`UNLOCKED`].
     pub screen: AtomicU8,
     /// Screen as the administrator wished last, in the same numbers.
     pub wish: AtomicU8,
+    /// A lock or unlock is on its way.
+    pub is_wishing: AtomicBool,
     /// Connections so far.
     pub connections: AtomicU64,
     /// It erased its data.
