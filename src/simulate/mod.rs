@@ -13,9 +13,9 @@ mod random;
 mod workload;
 mod world;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -118,18 +118,24 @@ impl ProfileChoice {
     }
 }
 
-/// Runs the simulation against the server of this data directory.
-///
-/// # Errors
-/// The simulation could not be done, or a device was lost, or something went wrong on the way (the summary on standard output says what).
-pub fn run(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    // The caller prints one line, so all reasons go into it.
-    let (lost, errors) = runtime.block_on(simulate(args, data_dir, json)).map_err(|error| anyhow!("{error:#}"))?;
-    if lost > 0 || errors > 0 {
-        bail!("{lost} devices lost, {errors} errors");
+/// Runs the simulation against the server of this data directory. Fails if a device was lost or anything went wrong.
+pub fn run(args: &Args, data_dir: &Path, json: bool) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(simulate(args, data_dir, json)));
+    match outcome {
+        Ok((0, 0)) => ExitCode::SUCCESS,
+        Ok((lost, errors)) => {
+            eprintln!("mdmq: {lost} devices lost, {errors} errors");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("mdmq: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }
 
 async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<(u64, u64)> {
