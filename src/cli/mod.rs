@@ -1,6 +1,201 @@
-//! The command line.
+//! The command line. Everything but `serve`, `check-config` and `certs` asks the running server over its admin API.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+mod agents;
+mod api;
+mod certs;
+mod show;
+mod tenants;
+
+/// The server side of Flyve-style mobile device management in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "mdmq", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Start with:\n  mdmq serve\n  mdmq invite --email ann@example.org\n  mdmq agent list")]
+struct Line {
+    /// Directory of the database, certificates and admin token [default: mdmq-data]
+    #[arg(long, global = true, env = "MDMQ_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server; without a file every default applies
+    #[command(after_help = "Example:\n  mdmq serve --config /etc/mdmq/server.toml")]
+    Serve {
+        /// Settings (config/server.toml shows them all)
+        #[arg(long, env = "MDMQ_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say whether a configuration file works, and what in it is unwise
+    #[command(after_help = "Example:\n  mdmq check-config config/server.toml")]
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+    /// Invite a person to enroll one device; prints the link, the token and a QR code
+    #[command(after_help = "Example:\n  mdmq invite --email ann@example.org --entity 76")]
+    Invite {
+        /// Whom
+        #[arg(long, value_name = "A@B")]
+        email: String,
+        /// Where the device will live [default: 0, the root]
+        #[arg(long, value_name = "N")]
+        entity: Option<i64>,
+    },
+    /// Tenants
+    #[command(subcommand)]
+    Entity(tenants::Entity),
+    /// Groups of agents
+    #[command(subcommand)]
+    Fleet(tenants::Fleet),
+    /// Enrolled devices, and what to ask of them
+    #[command(subcommand)]
+    Agent(agents::Agent),
+    /// What was asked of devices, and what became of it
+    #[command(subcommand)]
+    Command(agents::Command),
+    /// MQTT accounts of back ends and monitoring
+    #[command(subcommand)]
+    Account(tenants::Account),
+    /// The built-in certificate authority
+    #[command(subcommand)]
+    Certs(certs::Certs),
+}
+
+/// Why a command did not do what it was told. Printed on stderr; the exit code is 1.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure(error.to_string())
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// Where and how a command works.
+struct Place {
+    data_dir: PathBuf,
+    json: bool,
+}
 
 /// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // clap ends the program with 2 on wrong usage.
+    let line = Line::parse();
+    match run(line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(why)) => {
+            eprintln!("mdmq: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(line: Line) -> Done {
+    let place = Place { data_dir: line.data_dir.clone().unwrap_or_else(|| "mdmq-data".into()), json: line.json };
+    match line.verb {
+        Verb::Serve { config } => {
+            let mut config = Config::load(config.as_deref())?;
+            if let Some(data_dir) = line.data_dir {
+                config.data_dir = data_dir;
+            }
+            Ok(crate::serve::run(config)?)
+        }
+        Verb::CheckConfig { file } => check_config(&file, &place),
+        Verb::Certs(verb) => certs::run(verb, &place),
+        Verb::Invite { email, entity } => ask(tenants::invite(&email, entity, &place)),
+        Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
+        Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
+        Verb::Account(verb) => ask(tenants::account(verb, &place)),
+        Verb::Agent(verb) => ask(agents::agent(verb, &place)),
+        Verb::Command(verb) => ask(agents::command(verb, &place)),
+    }
+}
+
+/// Runs what only talks HTTP, on this thread.
+fn ask(story: impl Future<Output = Done>) -> Done {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(story)
+}
+
+fn check_config(file: &Path, place: &Place) -> Done {
+    let unwise = Config::load(Some(file))?.check()?;
+    if place.json {
+        show::json(&serde_json::json!({ "ok": true, "unwise": unwise }));
+    } else {
+        println!("{} works", file.display());
+        for sentence in unwise {
+            println!("  note: {sentence}");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_sentence_of_help() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{} {}", command.get_name(), sub.get_name());
+                check(sub);
+            }
+        }
+        check(&Line::command());
+    }
+
+    fn usage(line: &str, is_fine: bool) {
+        let words = std::iter::once("mdmq").chain(line.split_whitespace());
+        assert_eq!(Line::try_parse_from(words).is_ok(), is_fine, "{line}");
+    }
+
+    #[test]
+    fn the_names_that_others_build_on_are_understood() {
+        usage("serve", true);
+        usage("serve --config FILE --data-dir DIR", true);
+        usage("check-config FILE", true);
+        usage("check-config", false);
+        usage("invite --email a@b --entity 3 --json", true);
+        usage("invite", false);
+        usage("entity add Paris --parent 0 --id 76", true);
+        usage("fleet add Sales --entity 76", true);
+        usage("agent show AZERTY --json", true);
+        usage("agent import FILE.csv", true);
+        usage("agent move AZERTY --fleet 3", true);
+        for name in ["ping", "geolocate", "inventory", "lock", "unlock", "wipe", "unenroll"] {
+            usage(&format!("agent {name} AZERTY --entity 76 --wait 10 --json"), true);
+        }
+        usage("agent wipe AZERTY --yes", true);
+        usage("agent explode AZERTY", false);
+        usage("command list --serial S --state queued", true);
+        usage("command cancel 3", true);
+        usage("account add monitor --acl +/agent/+/Status/#:r --acl #:deny --entity 0", true);
+        usage("account add monitor", false);
+        usage("certs show", true);
+        usage("backup FILE", false);
+    }
 }

@@ -1,0 +1,136 @@
+//! Asks the running server, found by the files in its data directory.
+
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use super::{Failure, Place};
+use crate::datadir::DataDir;
+
+/// Longer than any wait that the server grants.
+const PATIENCE: Duration = Duration::from_secs(330);
+
+/// The admin API of one server.
+pub struct Api {
+    client: Client,
+    base: String,
+    token: String,
+    data_dir: String,
+}
+
+impl Api {
+    /// Reads where the server is; does not connect yet.
+    pub fn of(place: &Place) -> Result<Self, Failure> {
+        let directory = DataDir::at(&place.data_dir);
+        let data_dir = place.data_dir.display().to_string();
+        let ports = directory.read_ports()?;
+        let port = ports.and_then(|it| it.admin);
+        let (Some(port), Some(token)) = (port, directory.stored_admin_token()?) else {
+            return Err(Failure(format!(
+                "no server was ever started on the data directory {data_dir}: is `mdmq serve` running with --data-dir {data_dir}?"
+            )));
+        };
+        let base = match ports.and_then(|it| it.admin_host) {
+            Some(IpAddr::V6(host)) if !host.is_unspecified() => format!("http://[{host}]:{port}"),
+            Some(IpAddr::V6(_)) => format!("http://[::1]:{port}"),
+            Some(IpAddr::V4(host)) if !host.is_unspecified() => format!("http://{host}:{port}"),
+            _ => format!("http://127.0.0.1:{port}"),
+        };
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        Ok(Self { client, base, token, data_dir })
+    }
+
+    /// Looks at something.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Adds something.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Changes something.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// Removes something.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Sends a CSV file.
+    pub async fn import(&self, csv: Vec<u8>) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, "/import").header("content-type", "text/csv").body(csv)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body: Value =
+            response.json().await.map_err(|_| Failure(format!("the server answered {status} without JSON")))?;
+        if status.is_success() { Ok(body) } else { Err(Failure(complaint(&body))) }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            return Failure(format!("the server at {} did not answer in time", self.base));
+        }
+        let Self { base, data_dir, .. } = self;
+        Failure(format!("cannot reach the server at {base}: is `mdmq serve` running with --data-dir {data_dir}?"))
+    }
+}
+
+/// A value inside a path or query.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            quoted.push(char::from(byte));
+        } else {
+            quoted.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    quoted
+}
+
+/// `?a=1&b=2` of those that are given.
+pub fn query(wishes: &[(&str, Option<String>)]) -> String {
+    let given = wishes.iter().filter_map(|(name, value)| Some(format!("{name}={}", quoted(value.as_deref()?))));
+    let joined = given.collect::<Vec<_>>().join("&");
+    if joined.is_empty() { joined } else { format!("?{joined}") }
+}
+
+fn complaint(body: &Value) -> String {
+    let mut text = body["error"].as_str().unwrap_or("the server refused without a reason").to_owned();
+    for line in body["lines"].as_array().into_iter().flatten() {
+        let column =
+            line["column"].as_str().filter(|it| !it.is_empty()).map(|it| format!(", {it}")).unwrap_or_default();
+        text.push_str(&format!("\n  line {}{column}: {}", line["line"], line["error"].as_str().unwrap_or_default()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_serials_survive_the_query() {
+        assert_eq!(query(&[("serial", Some("a b&c/é".into())), ("entity", None)]), "?serial=a%20b%26c%2F%C3%A9");
+        assert_eq!(query(&[("serial", None)]), "");
+    }
+
+    #[test]
+    fn bad_lines_are_listed_below_the_complaint() {
+        let body =
+            serde_json::json!({ "error": "nothing", "lines": [{ "line": 3, "column": "serial", "error": "empty" }] });
+        assert_eq!(complaint(&body), "nothing\n  line 3, serial: empty");
+    }
+}

@@ -1,0 +1,235 @@
+//! `mdmq invite`, `entity`, `fleet` and `account`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{
+    Done, Failure, Place,
+    api::{Api, query, quoted},
+    show,
+};
+use crate::datadir::write_private;
+
+#[derive(Debug, Subcommand)]
+pub enum Entity {
+    /// All tenants
+    List,
+    /// One tenant
+    Show {
+        /// Its number
+        id: i64,
+    },
+    /// A new tenant with its default fleet
+    #[command(after_help = "Example:\n  mdmq entity add Paris --parent 0 --id 76")]
+    Add {
+        /// What people call it
+        name: String,
+        /// The tenant above it [default: 0, the root]
+        #[arg(long, value_name = "N")]
+        parent: Option<i64>,
+        /// The number that stands in its topics [default: the next one]
+        #[arg(long, value_name = "N")]
+        id: Option<i64>,
+    },
+    /// Another name or place for a tenant
+    #[command(after_help = "Example:\n  mdmq entity change 76 --name Lyon")]
+    Change {
+        /// Its number
+        id: i64,
+        /// What people will call it
+        #[arg(long, required_unless_present = "parent")]
+        name: Option<String>,
+        /// The tenant above it
+        #[arg(long, value_name = "N")]
+        parent: Option<i64>,
+    },
+    /// Remove an empty tenant
+    Remove {
+        /// Its number
+        id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Fleet {
+    /// All fleets, or those of one tenant
+    List {
+        /// Whose
+        #[arg(long, value_name = "N")]
+        entity: Option<i64>,
+    },
+    /// One fleet
+    Show {
+        /// Its number
+        id: i64,
+    },
+    /// A new fleet
+    #[command(after_help = "Example:\n  mdmq fleet add Sales --entity 76")]
+    Add {
+        /// What people call it
+        name: String,
+        /// Whose [default: 0, the root]
+        #[arg(long, value_name = "N")]
+        entity: Option<i64>,
+    },
+    /// Another name for a fleet
+    Change {
+        /// Its number
+        id: i64,
+        /// What people will call it
+        #[arg(long)]
+        name: String,
+    },
+    /// Remove a fleet; its agents go to the default one
+    Remove {
+        /// Its number
+        id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// All service accounts
+    List,
+    /// One service account
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// A new service account; prints its password once
+    #[command(
+        after_help = "Example:\n  mdmq account add monitor --acl '+/agent/+/Status/#:r' --acl '#:deny' --entity 76"
+    )]
+    Add {
+        /// Its user name
+        name: String,
+        /// What it may read or write: FILTER:r, FILTER:w, FILTER:rw or FILTER:deny
+        #[arg(long, required = true, num_args = 1.., value_name = "FILTER:ACCESS")]
+        acl: Vec<String>,
+        /// Only agents of this tenant and those below it
+        #[arg(long, value_name = "N")]
+        entity: Option<i64>,
+        /// Write the password to this file instead of the terminal
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Remove a service account
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+pub async fn invite(email: &str, entity: Option<i64>, place: &Place) -> Done {
+    let answer = Api::of(place)?.post("/invitations", &json!({ "email": email, "entity": entity })).await?;
+    if place.json {
+        show::json(&answer);
+        return Ok(());
+    }
+    let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
+    let link = text("deeplink");
+    let code = qrcode::QrCode::with_error_correction_level(&link, qrcode::EcLevel::L)?;
+    // Terminals are mostly dark: light modules are drawn, so that the code is dark on light.
+    let picture = code
+        .render::<qrcode::render::unicode::Dense1x2>()
+        .dark_color(qrcode::render::unicode::Dense1x2::Light)
+        .light_color(qrcode::render::unicode::Dense1x2::Dark)
+        .build();
+    show::say(&format!(
+        "{picture}\n\nScan the code with the agent on the device of {email}, or open this link there:\n\n  {link}\n\n\
+         invitation token  {}\nvalid until       {}\n",
+        text("invitation_token"),
+        text("expires_at")
+    ));
+    Ok(())
+}
+
+pub async fn entity(verb: Entity, place: &Place) -> Done {
+    let api = Api::of(place)?;
+    let answer = match verb {
+        Entity::List => {
+            let all = api.get("/entities").await?;
+            let columns = [("id", "ID"), ("parent", "PARENT"), ("name", "NAME"), ("agents", "AGENTS")];
+            return list(&all, &columns, "no entities", place);
+        }
+        Entity::Show { id } => api.get(&format!("/entities/{id}")).await?,
+        Entity::Add { name, parent, id } => {
+            api.post("/entities", &json!({ "name": name, "parent": parent, "id": id })).await?
+        }
+        Entity::Change { id, name, parent } => {
+            api.patch(&format!("/entities/{id}"), &json!({ "name": name, "parent": parent })).await?
+        }
+        Entity::Remove { id } => api.delete(&format!("/entities/{id}")).await?,
+    };
+    one(&answer, place)
+}
+
+pub async fn fleet(verb: Fleet, place: &Place) -> Done {
+    let api = Api::of(place)?;
+    let answer = match verb {
+        Fleet::List { entity } => {
+            let all = api.get(&format!("/fleets{}", query(&[("entity", entity.map(|it| it.to_string()))]))).await?;
+            let columns =
+                [("id", "ID"), ("entity", "ENTITY"), ("name", "NAME"), ("is_default", "DEFAULT"), ("agents", "AGENTS")];
+            return list(&all, &columns, "no fleets", place);
+        }
+        Fleet::Show { id } => api.get(&format!("/fleets/{id}")).await?,
+        Fleet::Add { name, entity } => api.post("/fleets", &json!({ "name": name, "entity": entity })).await?,
+        Fleet::Change { id, name } => api.patch(&format!("/fleets/{id}"), &json!({ "name": name })).await?,
+        Fleet::Remove { id } => api.delete(&format!("/fleets/{id}")).await?,
+    };
+    one(&answer, place)
+}
+
+pub async fn account(verb: Account, place: &Place) -> Done {
+    let api = Api::of(place)?;
+    let answer = match verb {
+        Account::List => {
+            let all = api.get("/accounts").await?;
+            let columns = [("name", "NAME"), ("entity", "ENTITY"), ("acl", "ACCESS")];
+            return list(
+                &all,
+                &columns,
+                "no service accounts yet; add one with: mdmq account add NAME --acl 'FILTER:r'",
+                place,
+            );
+        }
+        Account::Show { name } => api.get(&format!("/accounts/{}", quoted(&name))).await?,
+        Account::Add { name, acl, entity, password_file } => {
+            let body = json!({ "name": name, "acl": acl, "entity": entity });
+            let mut opened = api.post("/accounts", &body).await?;
+            if let Some(file) = password_file {
+                let password =
+                    opened["password"].as_str().ok_or_else(|| Failure("the server sent no password".into()))?;
+                write_private(&file, password.as_bytes())?;
+                opened["password"] = Value::Null;
+                opened["password_file"] = json!(file.display().to_string());
+            }
+            opened
+        }
+        Account::Remove { name } => api.delete(&format!("/accounts/{}", quoted(&name))).await?,
+    };
+    one(&answer, place)
+}
+
+/// Prints one thing.
+pub fn one(answer: &Value, place: &Place) -> Done {
+    if place.json {
+        show::json(answer)
+    } else {
+        show::members(answer)
+    }
+    Ok(())
+}
+
+/// Prints many.
+pub fn list(answer: &Value, columns: &[(&str, &str)], when_empty: &str, place: &Place) -> Done {
+    if place.json {
+        show::json(answer)
+    } else {
+        show::table(answer, columns, when_empty)
+    }
+    Ok(())
+}
