@@ -74,6 +74,8 @@ enum Verb {
     /// The built-in certificate authority
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Enroll simulated agents and let them live on MQTT
+    Simulate(crate::simulate::Args),
 }
 
 /// Why a command did not do what it was told. Printed on stderr; the exit code is 1.
@@ -94,10 +96,20 @@ struct Place {
     json: bool,
 }
 
+impl Line {
+    fn place(&self) -> Place {
+        Place { data_dir: self.data_dir.clone().unwrap_or_else(|| "mdmq-data".into()), json: self.json }
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     // clap ends the program with 2 on wrong usage.
     let line = Line::parse();
+    if let Verb::Simulate(args) = &line.verb {
+        // It tells its own story, failures included.
+        return crate::simulate::run(args, &line.place().data_dir, line.json);
+    }
     match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(why)) => {
@@ -108,17 +120,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(line: Line) -> Done {
-    let place = Place { data_dir: line.data_dir.clone().unwrap_or_else(|| "mdmq-data".into()), json: line.json };
+    let place = line.place();
     match line.verb {
         Verb::Serve { config } => {
             let mut config = Config::load(config.as_deref())?;
             if let Some(data_dir) = line.data_dir {
                 config.data_dir = data_dir;
             }
-            Ok(crate::serve::run(config)?)
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            Ok(runtime.block_on(crate::serve::run(config))?)
         }
         Verb::CheckConfig { file } => check_config(&file, &place),
         Verb::Certs(verb) => certs::run(verb, &place),
+        Verb::Simulate(_) => Ok(()), // was run by `main`
         Verb::Invite { email, entity } => ask(tenants::invite(&email, entity, &place)),
         Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
         Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
