@@ -81,6 +81,7 @@ impl Flows {
         Ok(made.map(|entry| {
             if !entry.replaced.is_empty() {
                 self.agents_changed(&entry.replaced);
+                entry.replaced.iter().for_each(|agent| self.commands_settled(*agent));
             }
             entry.agent
         }))
@@ -154,7 +155,11 @@ impl Flows {
         if is_leaving {
             changes.push(Change::Unenrolled { agent: id, at });
         }
+        let may_settle = changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Unenrolled { .. }));
         self.committed(changes).await?;
+        if may_settle {
+            self.commands_settled(id);
+        }
         if is_leaving {
             self.agents_changed(&[id]);
         }

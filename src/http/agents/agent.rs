@@ -21,8 +21,11 @@ use crate::{
 /// Objects in one `input`.
 const INPUTS_MAX: usize = 20;
 
+/// The members of one object in `input`.
+type Input = Map<String, Value>;
+
 /// The objects in `input`, and whether it was a list.
-fn inputs(request: &Request) -> Result<(Vec<&Map<String, Value>>, bool), ApiError> {
+fn inputs(request: &Request) -> Result<(Vec<&Input>, bool), ApiError> {
     match request.params.get("input") {
         Some(Value::Object(one)) => Ok((vec![one], false)),
         Some(Value::Array(many)) if (1..=INPUTS_MAX).contains(&many.len()) => {
