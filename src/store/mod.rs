@@ -12,7 +12,9 @@ use crate::{
 };
 
 pub mod administer;
+pub mod agent;
 mod apply;
+pub mod command;
 pub mod db;
 pub mod enroll;
 mod login;

@@ -5,10 +5,16 @@ use std::{future::Future, time::Duration};
 use mdmq::{
     clock::{Clock, Timestamp},
     config::{Database, Secret},
-    ids::{AgentId, ComputerId, ConnectionNumber, CredentialId},
-    mdm::change::Change,
+    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, FleetId, TaskId},
+    mdm::{
+        agent::{EnrollStatus, LockWish},
+        change::Change,
+        inventory::Inventory,
+    },
     store::{
-        LoginOf, Store, StoreError,
+        LoginOf, Store, StoreError, TASK_STATUSES_PER_AGENT_MAX,
+        agent::{self, AgentFilter},
+        command::{self, CommandFilter},
         db::{Row, Statement, Value},
     },
 };
@@ -157,4 +163,300 @@ fn a_login_is_found_by_its_name_newest_first() {
         assert_eq!(access, &[("+/agent/#".to_owned(), "rw".to_owned())]);
         store.close().await.unwrap();
     });
+}
+
+#[test]
+fn reports_may_be_repeated_and_may_come_from_nowhere() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (agent, computer) = enrolled(&store, "AZERTY").await;
+        let inventory = Inventory {
+            xml: "<REQUEST>\0</REQUEST>".into(),
+            model: Some("Pixel".into()),
+            serial: Some("OTHER".into()),
+            ..Inventory::default()
+        };
+        let reports = |agent: AgentId, computer: ComputerId| {
+            let at = Timestamp(50);
+            vec![
+                Change::Position { agent, computer, at, latitude: "48.8\0".into(), longitude: "2.3".into() },
+                Change::Inventory { agent, computer, at, inventory: Box::new(inventory.clone()) },
+                Change::TaskStatus { agent, task: TaskId(1), status: "received", at },
+                Change::TaskStatus { agent, task: TaskId(1), status: "done", at },
+                Change::AgentVersion { agent, version: "2.1\0".into() },
+                Change::Answered { agent, command: "ping", at },
+                Change::Sent { command: CommandId(99), connection: ConnectionNumber(1), at },
+                Change::Delivered { command: CommandId(99), at },
+                Change::CredentialUsed { agent, credential: CredentialId(1) },
+            ]
+        };
+        said(&store, reports(agent, computer)).await.unwrap();
+        said(&store, reports(agent, computer)).await.unwrap();
+        said(&store, reports(AgentId(777), ComputerId(777))).await.unwrap();
+        let counts = asked(
+            &store,
+            "select (select count(*) from geolocation) as positions, (select count(*) from task_status) as statuses, \
+             (select status from task_status) as status, (select version from agent) as version, \
+             (select serial from agent) as serial, (select model from computer) as model, \
+             (select latitude from geolocation) as latitude, (select inventory from computer) as xml",
+        )
+        .await;
+        assert_eq!((counts.int("positions"), counts.int("statuses")), (1, 1));
+        assert_eq!((counts.text("status").as_str(), counts.text("serial").as_str()), ("done", "AZERTY"));
+        assert_eq!(
+            (counts.text("version").as_str(), counts.text("latitude").as_str()),
+            ("2.1\u{fffd}", "48.8\u{fffd}")
+        );
+        assert_eq!(
+            (counts.text("model").as_str(), counts.text("xml").as_str()),
+            ("Pixel", "<REQUEST>\u{fffd}</REQUEST>")
+        );
+
+        let many =
+            (0..3000).map(|task| Change::TaskStatus { agent, task: TaskId(task), status: "done", at: Timestamp(1) });
+        said(&store, many.collect()).await.unwrap();
+        let rows = asked(&store, "select count(*) as count from task_status").await.int("count");
+        assert_eq!(rows, TASK_STATUSES_PER_AGENT_MAX);
+        store.close().await.unwrap();
+    });
+}
+
+async fn queued(store: &Store, agent: AgentId, name: &'static str, expires_at: Option<i64>) -> CommandId {
+    let expires_at = expires_at.map(Timestamp);
+    store
+        .write(move |tx| Box::pin(command::queue_command(tx, agent, name, "admin", expires_at, Timestamp(10))))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn state_of(store: &Store, id: CommandId) -> (String, String) {
+    let row = store.command(id).await.unwrap().unwrap();
+    (row.state, row.detail)
+}
+
+#[test]
+fn a_command_goes_through_its_states_to_an_end() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (agent, _) = enrolled(&store, "AZERTY").await;
+        let check = async |id, state: &str, detail: &str| {
+            assert_eq!(state_of(&store, id).await, (state.to_owned(), detail.to_owned()));
+        };
+        let (connection, at) = (ConnectionNumber(4), Timestamp(20));
+        let ping = queued(&store, agent, "ping", None).await;
+        let owed = store.owed(agent).await.unwrap().unwrap();
+        assert_eq!((owed.agent.id, owed.commands[0].id, owed.commands[0].sent_to), (agent, ping, None));
+        said(&store, vec![Change::Sent { command: ping, connection, at }]).await.unwrap();
+        check(ping, "sent", "").await;
+        assert_eq!(store.owed(agent).await.unwrap().unwrap().commands[0].sent_to, Some(connection));
+        said(&store, vec![Change::Delivered { command: ping, at }]).await.unwrap();
+        check(ping, "delivered", "").await;
+        assert!(store.owed(agent).await.unwrap().unwrap().commands.is_empty());
+        said(&store, vec![Change::Answered { agent, command: "ping", at }]).await.unwrap();
+        check(ping, "answered", "").await;
+        said(&store, vec![Change::Sent { command: ping, connection, at }]).await.unwrap();
+        check(ping, "answered", "").await;
+
+        let late = queued(&store, agent, "ping", Some(i64::MAX - 1)).await;
+        assert_eq!(store.expire_commands(Timestamp(30)).await.unwrap(), []);
+        assert_eq!(store.expire_commands(Timestamp(i64::MAX)).await.unwrap(), [agent]);
+        check(late, "expired", "not answered in time").await;
+
+        let lock = queued(&store, agent, "lock", None).await;
+        let ended =
+            store.write(move |tx| Box::pin(command::supersede(tx, agent, &["lock", "unlock"], at))).await.unwrap();
+        assert_eq!(ended, 1);
+        check(lock, "cancelled", "superseded").await;
+
+        let (unenroll, wipe) =
+            (queued(&store, agent, "unenroll", None).await, queued(&store, agent, "wipe", None).await);
+        said(&store, vec![Change::Seen { agent, at }, Change::Unenrolled { agent, at }, presence(agent, true, 9, 9)])
+            .await
+            .unwrap();
+        check(unenroll, "answered", "").await;
+        check(wipe, "cancelled", "unenrolled").await;
+        assert!(store.owed(agent).await.unwrap().is_none());
+        assert!(store.logins("AZERTY").await.unwrap().is_empty());
+        let newest = CommandFilter { serial: Some("AZERTY".into()), limit: 2, ..Default::default() };
+        let listed = store.commands(&newest).await.unwrap();
+        assert_eq!(listed.iter().map(|it| it.id).collect::<Vec<_>>(), [wipe, unenroll]);
+        assert_eq!(store.commands_by_state().await.unwrap().iter().map(|it| it.1).sum::<i64>(), 5);
+
+        let (again, _) = enrolled(&store, "AZERTY").await;
+        assert!(again > agent, "an enrollment is a generation of its own");
+        assert!(store.owed(again).await.unwrap().unwrap().commands.is_empty());
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn administrators_change_and_list_agents() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (id, _) = enrolled(&store, "AZERTY").await;
+        store
+            .write(move |tx| {
+                Box::pin(async move {
+                    assert!(agent::set_lock_wish(tx, id, LockWish::Lock).await?);
+                    assert!(agent::set_wipe(tx, id, true).await?);
+                    assert!(agent::set_enroll_status(tx, id, EnrollStatus::Unenrolling).await?);
+                    assert!(!agent::set_fleet(tx, id, FleetId(99)).await?);
+                    assert!(!agent::set_wipe(tx, AgentId(99), true).await?);
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        let row = store.agent(id).await.unwrap().unwrap();
+        assert!(row.lock && row.wipe && row.enroll_status == EnrollStatus::Unenrolling && row.fleet_is_default);
+        assert_eq!(store.agents_by_serial("AZERTY").await.unwrap(), [row.clone()]);
+        let all = AgentFilter { is_online: Some(false), entity: Some(row.entity), limit: 10, ..Default::default() };
+        assert_eq!(store.agents(&all).await.unwrap(), [row]);
+        said(&store, vec![presence(id, true, 1, 1)]).await.unwrap();
+        assert!(store.agents(&all).await.unwrap().is_empty());
+        assert_eq!(store.mark_all_offline().await.unwrap(), 1);
+        assert_eq!((store.start_number().await.unwrap(), store.start_number().await.unwrap()), (1, 2));
+        let gone = store.write(move |tx| Box::pin(agent::delete_agent(tx, id, Timestamp(1), "purged"))).await;
+        assert!(gone.unwrap());
+        assert!(store.agent(id).await.unwrap().is_none());
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_fails_fails_alone() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (agent, computer) = enrolled(&store, "AZERTY").await;
+        did(&store, "alter table geolocation rename to elsewhere", vec![]).await;
+        let at = Timestamp(5);
+        let (na, seen) = ("na".to_owned(), Change::Seen { agent, at });
+        let position = Change::Position { agent, computer, at, latitude: na.clone(), longitude: na };
+        // A story that waits holds the writer up, so that the rest is one batch.
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let first = store.clone();
+        let blocker = tokio::spawn(async move {
+            first.write(move |_| Box::pin(async move { gone.await.map_err(|_| StoreError::Busy) })).await
+        });
+        tokio::task::yield_now().await;
+        let refused = store.write(|tx| {
+            Box::pin(async move {
+                tx.execute(Statement::new("update agent set name = 'half'", [])).await?;
+                tx.execute(Statement::new("insert into agent (serial) values ('x')", [])).await
+            })
+        });
+        let panics = store
+            .write(|tx| Box::pin(async move { Ok(tx.rows(Statement::new("select 1 as one", [])).await?[1].int("x")) }));
+        let (before, bad) = (said(&store, vec![seen.clone()]), said(&store, vec![position]));
+        let (after, release) = (said(&store, vec![presence(agent, true, 3, 8)]), async move { go.send(()) });
+        let (before, refused, panics, bad, after, _) = tokio::join!(before, refused, panics, bad, after, release);
+        assert!(blocker.await.unwrap().is_ok());
+        assert!(before.is_ok() && after.is_ok(), "{before:?} {after:?}");
+        assert!(refused.is_err() && panics.is_err() && bad.is_err());
+        let row = asked(&store, "select name, is_online, last_contact from agent").await;
+        assert_eq!((row.text("name").as_str(), row.flag("is_online"), row.int("last_contact")), ("", true, 8));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_writer_that_cannot_keep_up_says_busy() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (started, running) = tokio::sync::oneshot::channel::<()>();
+        let first = store.clone();
+        let blocker = tokio::spawn(async move {
+            let story = move || async move {
+                started.send(()).unwrap();
+                gone.await.map_err(|_| StoreError::Busy)
+            };
+            first.write(move |_| Box::pin(story())).await
+        });
+        running.await.unwrap();
+        for _ in 0..Store::SUBMISSIONS_MAX {
+            store.submit(vec![], |outcome| outcome.unwrap());
+        }
+        assert!(matches!(said(&store, vec![]).await, Err(StoreError::Busy)));
+        go.send(()).unwrap();
+        blocker.await.unwrap().unwrap();
+        store.close().await.unwrap();
+        assert!(said(&store, vec![]).await.is_err());
+    });
+}
+
+#[test]
+fn a_database_of_a_later_release_is_refused() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let later = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+             select 99, description, success, checksum, 0 from _sqlx_migrations returning 1 as one";
+        did(&store, later, vec![]).await;
+        store.close().await.unwrap();
+        assert!(matches!(place.open().await.err(), Some(StoreError::Newer(99))));
+    });
+}
+
+#[test]
+fn a_database_out_of_reach_is_one_clear_line() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let place = Place {
+        database: Database { url: Secret("postgres://nobody@127.0.0.1:1/none".into()) },
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let error = runtime.block_on(place.open()).err().unwrap().to_string();
+    assert!(error.starts_with("database: cannot be reached:") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_crash() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let place = Place { database: Database::default(), dir: tempfile::tempdir().unwrap() };
+        let store = place.open().await.unwrap();
+        let (agent, _) = enrolled(&store, "AZERTY").await;
+        said(&store, vec![presence(agent, true, 3, 8)]).await.unwrap();
+        // What a crash would leave: the files as they are now.
+        let left = Place { database: Database::default(), dir: tempfile::tempdir().unwrap() };
+        for file in ["mdmq.sqlite", "mdmq.sqlite-wal"] {
+            std::fs::copy(place.dir.path().join(file), left.dir.path().join(file)).unwrap();
+        }
+        let reopened = left.open().await.unwrap();
+        let row = asked(&reopened, "select is_online, connection from agent").await;
+        assert!(row.flag("is_online") && row.int("connection") == 3);
+    });
+}
+
+#[test]
+fn both_engines_have_the_same_tables() {
+    let (tell, told) = std::sync::mpsc::channel();
+    on_both(|place| {
+        let tell = tell.clone();
+        async move {
+            let store = place.open().await.unwrap();
+            let question = if place.database.url.0.is_empty() {
+                "select m.name as t, p.name as c, lower(p.type) as kind, p.\"notnull\" <> 0 or p.pk > 0 as required \
+                 from sqlite_master m join pragma_table_info(m.name) p where m.type = 'table' and m.name not like '%sqlite_%'"
+            } else {
+                "select table_name::text as t, column_name::text as c, data_type::text as kind, \
+                 is_nullable = 'NO' as required from information_schema.columns where table_schema = 'public'"
+            };
+            let rows = store.rows(Statement::new(question, [])).await.unwrap();
+            let mut columns: Vec<_> = rows
+                .iter()
+                .filter(|row| !row.text("t").starts_with('_'))
+                .map(|row| {
+                    let kind = row.text("kind").replace("bigint", "integer");
+                    format!("{}.{} {kind} {}", row.text("t"), row.text("c"), row.flag("required"))
+                })
+                .collect();
+            columns.sort();
+            tell.send(columns).unwrap();
+            store.close().await.unwrap();
+        }
+    });
+    let (sqlite, postgres) = (told.recv().unwrap(), told.recv().unwrap());
+    assert!(sqlite.len() > 80, "{sqlite:?}");
+    assert_eq!(sqlite, postgres);
 }
