@@ -94,7 +94,7 @@ static POSITION: Family = Family::new(
      and not exists (select 1 from geolocation g where g.computer_id = v.computer_id and g.at = v.at \
          and g.latitude = v.latitude and g.longitude = v.longitude)",
 );
-// `rank`: how many rows of the same agent stand before this one.
+// `rank`: how many rows of the same agent stand before this one in the same statement.
 static TASK_STATUS: Family = Family::new(
     "agent_id, task_id, status, updated_at, rank, most",
     6,
@@ -178,8 +178,9 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
 
 fn task_rows(statuses: super::merge::TaskStatuses) -> Vec<[Value; 6]> {
     let (mut before, mut rank) = (None, 0);
-    let rows = statuses.into_iter().map(|((agent, task), (status, at))| {
-        rank = if before == Some(agent) { rank + 1 } else { 0 };
+    let rows = statuses.into_iter().enumerate().map(|(n, ((agent, task), (status, at)))| {
+        // What an earlier statement wrote is counted by the database.
+        rank = if before == Some(agent) && n % SIZES[SIZES.len() - 1] != 0 { rank + 1 } else { 0 };
         before = Some(agent);
         [
             agent.0.into(),
