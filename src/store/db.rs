@@ -234,7 +234,7 @@ impl Tx {
 #[derive(Debug, Clone)]
 pub(super) enum Engine {
     /// A file in the data directory.
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     /// A server.
     Postgres(Box<PgConnectOptions>),
 }
@@ -256,7 +256,7 @@ impl Engine {
                 .statement_cache_capacity(STATEMENTS_MAX)
                 .thread_name(|id| format!("sqlite-{id}"))
                 .disable_statement_logging();
-            Ok(Engine::Sqlite(options))
+            Ok(Engine::Sqlite(Box::new(options)))
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url)
                 .map_err(|_| StoreError::Database("the PostgreSQL URL in [database] is malformed".into()))?
@@ -303,7 +303,7 @@ impl Engine {
                     .max_connections(SQLITE_READERS_MAX)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
-                    .connect_lazy_with(options.clone().create_if_missing(false).pragma("query_only", "on")),
+                    .connect_lazy_with((**options).clone().create_if_missing(false).pragma("query_only", "on")),
             ),
             Engine::Postgres(options) => Readers::Postgres(
                 PgPoolOptions::new()

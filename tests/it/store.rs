@@ -310,7 +310,7 @@ fn administrators_change_and_list_agents() {
             .unwrap();
         let row = store.agent(id).await.unwrap().unwrap();
         assert!(row.lock && row.wipe && row.enroll_status == EnrollStatus::Unenrolling && row.fleet_is_default);
-        assert_eq!(store.agents_by_serial("AZERTY").await.unwrap(), [row.clone()]);
+        assert_eq!(store.agents_by_serial("AZERTY").await.unwrap(), std::slice::from_ref(&row));
         let all = AgentFilter { is_online: Some(false), entity: Some(row.entity), limit: 10, ..Default::default() };
         assert_eq!(store.agents(&all).await.unwrap(), [row]);
         said(&store, vec![presence(id, true, 1, 1)]).await.unwrap();
