@@ -92,7 +92,11 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
     let store =
         Store::open(&config.database, data_dir.path(), clock.clone(), on_commit).await.map_err(|e| e.to_string())?;
     // Connection numbers grow over restarts: this start's number stands above the counter.
-    let start = clock.now().0 / 1000;
+    let start = store.start_number().await.map_err(|e| e.to_string())?;
+    let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
+    if crashed > 0 {
+        info!("{crashed} devices were left online by a crash; they are offline until they come back");
+    }
     let mqtt = &config.mqtt;
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
     let hub = Hub::new((start << 32) + 1, mqtt.persistent_sessions_max as usize, retained);

@@ -11,9 +11,7 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let expired = Vec::<crate::ids::AgentId>::new();
-        let _ = now;
+        let expired = self.store.expire_commands(self.clock.now()).await?;
         if !expired.is_empty() {
             info!("{} commands expired unanswered", expired.len());
             self.agents_changed(&expired);
