@@ -111,7 +111,12 @@ pub enum Packet {
     /// Client asks to be let in.
     Connect(Box<Connect>),
     /// Server answers. `session_present` does not exist in 3.1 and is written as 0 there.
-    Connack { session_present: bool, code: ConnectCode },
+    Connack {
+        /// Whether an earlier session goes on.
+        session_present: bool,
+        /// The answer.
+        code: ConnectCode,
+    },
     /// A message.
     Publish(Publish),
     /// QoS 1 acknowledgement.
@@ -123,11 +128,26 @@ pub enum Packet {
     /// QoS 2, complete.
     Pubcomp(PacketId),
     /// Filters with the wished quality of service; never empty.
-    Subscribe { packet_id: PacketId, filters: Vec<(String, QoS)> },
+    Subscribe {
+        /// Ties the answer to it.
+        packet_id: PacketId,
+        /// What it is about.
+        filters: Vec<(String, QoS)>,
+    },
     /// One answer per filter; `None` is the failure code 0x80.
-    Suback { packet_id: PacketId, granted: Vec<Option<QoS>> },
+    Suback {
+        /// Ties the answer to it.
+        packet_id: PacketId,
+        /// In the order of the filters.
+        granted: Vec<Option<QoS>>,
+    },
     /// Filters to forget; never empty.
-    Unsubscribe { packet_id: PacketId, filters: Vec<String> },
+    Unsubscribe {
+        /// Ties the answer to it.
+        packet_id: PacketId,
+        /// What it is about.
+        filters: Vec<String>,
+    },
     /// Done.
     Unsuback(PacketId),
     /// Are you there?

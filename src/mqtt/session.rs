@@ -44,9 +44,17 @@ pub enum Output {
     /// once it is durable (or dropped for good); acknowledgements leave in the order of `accepted` calls.
     Publish(Publish),
     /// Decide, then call `granted` with one answer per filter.
-    Subscribe { packet_id: PacketId, filters: Vec<(String, QoS)> },
+    Subscribe {
+        /// Ties the answer to it.
+        packet_id: PacketId,
+        /// What it is about.
+        filters: Vec<(String, QoS)>,
+    },
     /// Forget the filters; the session has already queued UNSUBACK.
-    Unsubscribe { filters: Vec<String> },
+    Unsubscribe {
+        /// What it is about.
+        filters: Vec<String>,
+    },
     /// The client acknowledged a delivery that carried this tag.
     Delivered(u64),
     /// The conversation is over; close the socket after what `transmit` holds was written (best effort).
