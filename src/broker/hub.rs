@@ -201,11 +201,11 @@ impl Hub {
     /// A service account connects to its session. `fresh` is used where none waits.
     pub fn claim_service(&self, key: &SessionKey, is_clean: bool, fresh: &Arc<Outbox>) -> Claim {
         let persistent = self.services.len();
-        let claim = match self.services.entry(key.clone()) {
+        match self.services.entry(key.clone()) {
             Entry::Occupied(mut there) => match &there.get().state {
                 ServiceState::Connected => {
                     there.get().outbox.evict(Eviction::Takeover);
-                    return Claim::Held;
+                    Claim::Held
                 }
                 ServiceState::Parked(_) if is_clean => {
                     let number = there.get().number;
@@ -217,19 +217,18 @@ impl Hub {
                     let service = there.get_mut();
                     let ServiceState::Parked(saved) = std::mem::replace(&mut service.state, ServiceState::Connected)
                     else {
-                        return Claim::Held;
+                        Claim::Held
                     };
                     service.outbox.attach();
                     Claim::Claimed { number: service.number, outbox: service.outbox.clone(), saved: Some(saved) }
                 }
             },
-            Entry::Vacant(_) if !is_clean && persistent >= self.persistent_sessions_max => return Claim::Full,
+            Entry::Vacant(_) if !is_clean && persistent >= self.persistent_sessions_max => Claim::Full,
             Entry::Vacant(place) => {
                 let service = place.insert(self.fresh_service(fresh));
                 Claim::Claimed { number: service.number, outbox: fresh.clone(), saved: None }
             }
-        };
-        claim
+        }
     }
 
     fn fresh_service(&self, outbox: &Arc<Outbox>) -> Service {

@@ -109,7 +109,7 @@ impl Flows {
             .await?
             .into_iter()
             .any(|login| matches!(login.who, LoginOf::Agent { credential: known, .. } if known == credential));
-        Ok(still_valid.then(|| (owed.agent, !owed.commands.is_empty())))
+        Ok(still_valid.then_some((owed.agent, !owed.commands.is_empty())))
     }
 }
 

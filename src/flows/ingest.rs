@@ -39,7 +39,7 @@ impl Batch {
 }
 
 impl Flows {
-    /// Adds to the batch what a device's publish means. False: nothing, so that it can be acknowledged at once.
+    /// Adds to the batch what a device's publish means. False: nothing was added, so that it can be acknowledged at once.
     pub fn listen(&self, agent: &Agent, heard: &Heard, publish: &Publish, batch: &mut Batch) -> bool {
         let (name, _) = topic::canonical(&publish.topic);
         if !acl::device_may_publish(agent, name) {
@@ -47,6 +47,7 @@ impl Flows {
             debug!(agent.serial = %agent.serial, "dropped a publish to a topic that is not the device's own");
             return false;
         }
+        let before = (batch.changes.len(), batch.messages.len());
         let recognized = catalog::recognize(agent, name);
         if let Some(report) = &recognized
             && !self.take_report(agent, heard, report, publish, batch)
@@ -63,7 +64,7 @@ impl Flows {
             };
             batch.messages.push(Arc::new(message));
         }
-        true
+        (batch.changes.len(), batch.messages.len()) != before
     }
 
     fn take_report(

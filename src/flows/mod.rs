@@ -9,6 +9,7 @@ pub mod admit;
 pub mod dispatch;
 pub mod enroll;
 pub mod ingest;
+pub mod measure;
 pub mod seat;
 pub mod secrets;
 pub mod session;

@@ -8,6 +8,7 @@ use crate::{
 
 /// One fact. Applying the same one twice is harmless.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the sentence of each variant says what its fields are")]
 pub enum Change {
     /// The agent's connection opened or ended. An older connection never overwrites a newer one.
     Presence { agent: AgentId, is_online: bool, connection: ConnectionNumber, at: Timestamp },

@@ -116,12 +116,24 @@ async fn agents_are_shown_moved_and_removed() {
     let phone = server.enrolled("AZERTY").await;
     let shown = server.cli(&["agent", "show", "AZERTY"]).await;
     for member in [
-        "id", "serial", "entity", "fleet", "topic", "is_online", "last_contact", "enroll_status", "lock", "wipe",
+        "id",
+        "serial",
+        "entity",
+        "fleet",
+        "topic",
+        "is_online",
+        "last_contact",
+        "enroll_status",
+        "lock",
+        "wipe",
         "connection",
     ] {
         assert!(shown.get(member).is_some(), "{member}: {shown}");
     }
-    assert_eq!((&shown["topic"], &shown["lock"], &shown["wipe"]), (&json!("0/agent/AZERTY"), &json!(false), &json!(false)));
+    assert_eq!(
+        (&shown["topic"], &shown["lock"], &shown["wipe"]),
+        (&json!("0/agent/AZERTY"), &json!(false), &json!(false))
+    );
     let fleet = server.cli(&["fleet", "add", "Sales"]).await["id"].clone();
     server.cli(&["agent", "move", "AZERTY", "--fleet", &fleet.to_string()]).await;
     assert_eq!(server.agent("AZERTY").await["fleet"], fleet);
@@ -138,7 +150,8 @@ async fn an_import_stages_all_devices_or_none() {
     let path = file.to_str().unwrap().to_owned();
     let import = ["agent", "import", &path];
 
-    std::fs::write(&file, "entity,serial,mqttpasswd\n0,GOOD,secret-one\n7,LOST,secret\n0,A/B,secret\n0,GOOD,x\n").unwrap();
+    std::fs::write(&file, "entity,serial,mqttpasswd\n0,GOOD,secret-one\n7,LOST,secret\n0,A/B,secret\n0,GOOD,x\n")
+        .unwrap();
     let (code, complaint) = code_and_complaint(&server, &import).await;
     assert_eq!(code, Some(1));
     for words in ["line 4", "line 5"] {
@@ -148,7 +161,11 @@ async fn an_import_stages_all_devices_or_none() {
 
     // The second password is the hash of spec/mqtt.md §6.3.
     let hash = "PBKDF2$sha256$901$AAECAwQFBgcICQoL$qRak5VvzYwNL8Ayz/ou9K6G1EOeqzJCTikVYf1mFdixaoy0gfnnNaQKa1HzDZOLG";
-    std::fs::write(&file, format!("serial,entity,mqttpasswd,name\nCLEAR,0,a-clear-password,Ann\nHASHED,0,{hash},Bob\n")).unwrap();
+    std::fs::write(
+        &file,
+        format!("serial,entity,mqttpasswd,name\nCLEAR,0,a-clear-password,Ann\nHASHED,0,{hash},Bob\n"),
+    )
+    .unwrap();
     let staged: Value = server.cli(&import).await;
     assert!(staged.to_string().contains('2'), "{staged}");
     for (serial, password) in [("CLEAR", "a-clear-password"), ("HASHED", "abcdefghijklmnopqrstuvwxyz012345")] {

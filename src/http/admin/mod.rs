@@ -73,7 +73,10 @@ async fn authorize(State(token): State<Option<Arc<str>>>, request: Request, next
 
 async fn metrics(State(flows): State<Arc<Flows>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], flows.metrics.encode()).into_response()
+    match flows.metrics_page().await {
+        Ok(page) => ([(header::CONTENT_TYPE, kind)], page).into_response(),
+        Err(problem) => Error::from(problem).into_response(),
+    }
 }
 
 async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
