@@ -217,7 +217,7 @@ impl Hub {
                     let service = there.get_mut();
                     let ServiceState::Parked(saved) = std::mem::replace(&mut service.state, ServiceState::Connected)
                     else {
-                        Claim::Held
+                        return Claim::Held;
                     };
                     service.outbox.attach();
                     Claim::Claimed { number: service.number, outbox: service.outbox.clone(), saved: Some(saved) }
