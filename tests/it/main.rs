@@ -14,6 +14,7 @@ mod on_postgres;
 mod presence;
 mod seeds;
 mod services;
+mod simulated;
 mod start_and_stop;
 mod stock_clients;
 mod store;
