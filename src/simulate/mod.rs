@@ -168,7 +168,7 @@ async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<(u
     progress.finish(settled(&members));
 
     let mine: Vec<i64> = members.iter().map(|it| it.id).collect();
-    outcome.online = until_shown(&world, &admin, args.entity, &mine, mine.len()).await?;
+    outcome.online = until_shown(&world, &admin, args.entity, &mine, mine.len()).await;
     outcome.lost = mine.len() as u64 - outcome.online;
     if args.keep {
         report(&world, &outcome, json);
@@ -178,7 +178,7 @@ async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<(u
 
     // All vanish as phones do, without DISCONNECT.
     lives.shutdown().await;
-    if until_shown(&world, &admin, args.entity, &mine, 0).await? > 0 {
+    if until_shown(&world, &admin, args.entity, &mine, 0).await > 0 {
         world.figures.error("a device that vanished is still shown online");
     }
     if args.clean {
@@ -285,16 +285,19 @@ fn settled(members: &[Member]) -> u64 {
     members.iter().filter(|it| it.live.is_settled()).count() as u64
 }
 
-/// Waits until the server shows so many of our agents online; answers with how many it shows at last.
-async fn until_shown(world: &World, admin: &Admin, entity: i64, mine: &[i64], wanted: usize) -> anyhow::Result<u64> {
+/// Waits until the server shows so many of our agents online; answers with how many it shows at last. A server that is gone shows none.
+async fn until_shown(world: &World, admin: &Admin, entity: i64, mine: &[i64], wanted: usize) -> u64 {
     let started = world.clock.instant();
     loop {
-        let online = admin.online(entity).await?;
-        let shown = mine.iter().filter(|it| online.contains(it)).count();
-        if shown == wanted || world.since(started) > PATIENCE {
-            return Ok(shown as u64);
+        let shown = admin.online(entity).await.map(|online| mine.iter().filter(|it| online.contains(it)).count());
+        match shown {
+            Ok(shown) if shown == wanted || world.since(started) > PATIENCE => return shown as u64,
+            Err(error) if world.since(started) > PATIENCE => {
+                world.figures.error(format!("list of agents: {error:#}"));
+                return 0;
+            }
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
