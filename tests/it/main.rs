@@ -18,3 +18,4 @@ mod simulated;
 mod start_and_stop;
 mod stock_clients;
 mod store;
+mod wire;
