@@ -1,6 +1,6 @@
 //! Wiring: builds everything from a configuration, starts it, and stops it in order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -33,9 +33,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// One sentence about what keeps the server from starting.
 pub async fn run(config: Config) -> Result<(), String> {
     start_log(&config);
-    for sentence in config.check()? {
-        warn!("{sentence}");
-    }
+    let unwise = config.check()?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
@@ -51,6 +49,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     let tasks = sockets.serve(&flows, tls, &stopped)?;
     tokio::spawn(sweep(flows.clone()));
     data_dir.write_ports(&ports).map_err(|e| e.to_string())?;
+    // Not before: a server that cannot start says one thing, why.
+    unwise.iter().for_each(|sentence| warn!("{sentence}"));
     announce(&flows, &ports);
     stop.await;
     shut_down(&flows, &stopping, tasks).await
@@ -59,7 +59,11 @@ pub async fn run(config: Config) -> Result<(), String> {
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call in one process keeps the first log.
     let _ = match config.log.format {
         LogFormat::Text => log.try_init(),

@@ -185,10 +185,10 @@ fn rumqttc(server: &Server, client_id: &str, username: &str, password: &str) -> 
 async fn next(events: &mut rumqttc::EventLoop, wanted: impl Fn(&Packet) -> bool) -> Packet {
     let search = async {
         loop {
-            if let Event::Incoming(packet) = events.poll().await.unwrap() {
-                if wanted(&packet) {
-                    return packet;
-                }
+            if let Event::Incoming(packet) = events.poll().await.unwrap()
+                && wanted(&packet)
+            {
+                return packet;
             }
         }
     };

@@ -42,7 +42,8 @@ impl Server {
 
     /// The same with settings, given as the environment variables that an operator would use.
     pub async fn with(settings: &[(&str, &str)]) -> Server {
-        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let settings: Vec<(String, String)> =
+            settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let dir = tempfile::Builder::new().prefix("mdmq-it-").tempdir().unwrap();
         let child = spawn(dir.path(), &settings, &[]);
         let mut server = Server { child, dir, settings, ports: Ports::default() };
@@ -288,7 +289,7 @@ pub async fn serve_and_fail(data_dir: &Path, settings: &[(&str, &str)]) -> (Opti
     (status.unwrap().code(), fs::read_to_string(data_dir.join("stderr.txt")).unwrap())
 }
 
-fn spawn(data_dir: &Path, settings: &Vec<(String, String)>, arguments: &[&str]) -> Child {
+fn spawn(data_dir: &Path, settings: &[(String, String)], arguments: &[&str]) -> Child {
     let append = |name: &str| File::options().create(true).append(true).open(data_dir.join(name)).unwrap();
     let mut command = Command::new(MDMQ);
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MDMQ_")) {
