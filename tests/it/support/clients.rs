@@ -48,7 +48,7 @@ pub enum Library {
     MqttJs,
 }
 
-/// What a scripted client does; see `tests/clients/paho.py`.
+/// What a scripted client does; see `tests/clients/drive_paho.py`.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub login: Login,
@@ -77,12 +77,12 @@ impl Script {
         let mut command = match library {
             Library::Paho => {
                 let mut command = Command::new(installed.join("venv/bin/python"));
-                command.arg(drivers.join("paho.py"));
+                command.arg(drivers.join("drive_paho.py"));
                 command
             }
             Library::MqttJs => {
                 let mut command = Command::new("node");
-                command.arg(drivers.join("mqttjs.js")).env("NODE_PATH", installed.join("node_modules"));
+                command.arg(drivers.join("drive_mqttjs.js")).env("NODE_PATH", installed.join("node_modules"));
                 command
             }
         };

@@ -1,4 +1,4 @@
-// A client built on mqtt.js that follows the same script as paho.py and prints the same lines.
+// A client built on mqtt.js that follows the same script as drive_paho.py and prints the same lines.
 "use strict";
 
 const fs = require("fs");
