@@ -150,19 +150,21 @@ async fn against_socket(row: &Row, server: &Server, username: &str, password: &s
     }
     stream.write_all(&bytes(&row.send)).await.unwrap();
     let expected = bytes(&row.expect);
-    // Where the row ends open, a PINGREQ behind it marks the end of the answers.
-    if row.then == Then::Open {
-        stream.write_all(&PINGREQ).await.unwrap();
-    }
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
+    let mut is_asked = false;
     loop {
+        // Where the row ends open, a PINGREQ behind the expected answer shows that the server goes on and says no more.
+        if row.then == Then::Open && answer.len() >= expected.len() && !is_asked {
+            is_asked = true;
+            stream.write_all(&PINGREQ).await.unwrap();
+        }
         let length = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap_or_else(|_| panic!("stuck: {row:?}"));
         match length.unwrap_or(0) {
             0 => return (answer, Then::Closed),
             length => answer.extend(&buffer[..length]),
         }
-        if row.then == Then::Open && answer.len() >= expected.len() + 2 && answer.ends_with(&PINGRESP) {
+        if is_asked && answer.len() >= expected.len() + 2 && answer.ends_with(&PINGRESP) {
             answer.truncate(answer.len() - 2);
             return (answer, Then::Open);
         }

@@ -169,11 +169,11 @@ impl Server {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// The value of a metric whose line starts with `name` (labels included); 0 when there is none yet.
+    /// All series of this metric together; 0 when there is none yet.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.page("/metrics").await;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        text.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// `mdmq agent show SERIAL --json`.
