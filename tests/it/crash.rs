@@ -23,7 +23,7 @@ use crate::support::{
 
 const DEVICES: usize = 200;
 const CRASHES: usize = 10;
-const PASSWORD: &str = "a password of a machine, long and random";
+const PASSWORD: &str = "a password of a machine that is long and random";
 
 /// What the outside was promised.
 #[derive(Default)]
