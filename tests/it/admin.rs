@@ -173,7 +173,9 @@ async fn an_import_stages_all_devices_or_none() {
         phone.connects(&server).await;
         server.until_agent(serial, |it| it["is_online"] == true).await;
     }
-    is_refused(&server, &import, "enrolled").await;
+    let (code, complaint) = code_and_complaint(&server, &import).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(complaint.matches("already enrolled").count(), 2, "a sentence for each bad line: {complaint}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ const CRASHES: usize = 10;
 const PASSWORD: &str = "a password of a machine that is long and random";
 
 /// What the outside was promised.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Promised {
     /// Serial and time in milliseconds of each acknowledged position.
     reports: HashSet<(String, i64)>,
@@ -62,7 +62,8 @@ async fn a_server_killed_at_a_random_moment_has_lost_nothing_that_it_acknowledge
             ended.unwrap();
         }
         server.start_again().await;
-        check_nothing_is_lost(&server, &promised.lock().unwrap(), crash).await;
+        let so_far = promised.lock().unwrap().clone();
+        check_nothing_is_lost(&server, &so_far, crash).await;
     }
     let promised = promised.lock().unwrap();
     assert!(promised.reports.len() > 10 * DEVICES, "only {} reports: not much of a test", promised.reports.len());
