@@ -21,12 +21,18 @@ use crate::{options::Options, peer::Peer};
 /// Descriptors beside the devices: the back end, pipes, files.
 const SPARE_FILES: u64 = 200;
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     if std::env::args_os().len() == 1 {
         println!("run me as: cargo bench --bench fleet -- --quick");
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
-    let options = Options::parse();
+    run(&Options::parse()).unwrap_or_else(|error| {
+        eprintln!("fleet: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode> {
     let files = usage::raise_file_limit()?;
     let most = options.devices.iter().copied().max().unwrap_or(0);
     ensure!(files >= u64::from(most) + SPARE_FILES, "{most} devices need more than {files} open files (ulimit -n)");
@@ -34,7 +40,7 @@ fn main() -> Result<ExitCode> {
     let peers: Vec<Peer> = options.only.map_or_else(|| vec![Peer::Mosquitto, Peer::Mdmq], |only| vec![only]);
     let mut measures = Vec::new();
     for devices in &options.devices {
-        measures.extend(measure(&options, &peers, *devices)?);
+        measures.extend(measure(options, &peers, *devices)?);
         report::print(&measures, &peers, *devices);
     }
     if let Some(path) = &options.json {

@@ -91,14 +91,17 @@ impl Outbox {
         Posted::Waits
     }
 
-    /// The store finished the write with this number.
-    pub fn committed(&self, ticket: u64, is_ok: bool) {
+    /// The store committed the write with this number.
+    pub fn committed(&self, ticket: u64) {
         let mut inside = self.lock();
-        if is_ok {
-            inside.mail.committed = Some(ticket)
-        } else {
-            inside.mail.write_failed = true
-        }
+        inside.mail.committed = Some(ticket);
+        wake(inside);
+    }
+
+    /// The store could not write what the client said.
+    pub fn write_failed(&self) {
+        let mut inside = self.lock();
+        inside.mail.write_failed = true;
         wake(inside);
     }
 

@@ -91,8 +91,9 @@ impl Flows {
         }
     }
 
-    /// Writes a batch; then tells subscribers and, through the outbox, the connection that waits to acknowledge.
-    pub fn record(self: &Arc<Self>, agent: AgentId, batch: Batch, outbox: &Arc<Outbox>, ticket: u64) {
+    /// Writes a batch; then tells subscribers and, through the outbox, the connection if it waits to acknowledge (it has a ticket then:
+    /// waking one that has nothing to say would cost as much as the write).
+    pub fn record(self: &Arc<Self>, agent: AgentId, batch: Batch, outbox: &Arc<Outbox>, ticket: Option<u64>) {
         let (flows, outbox) = (self.clone(), outbox.clone());
         let Batch { changes, messages } = batch;
         let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
@@ -111,7 +112,11 @@ impl Flows {
                     flows.commands_settled(agent);
                 }
             }
-            outbox.committed(ticket, written.is_ok());
+            match (ticket, written) {
+                (Some(ticket), Ok(())) => outbox.committed(ticket),
+                (None, Ok(())) => {}
+                (_, Err(_)) => outbox.write_failed(),
+            }
         });
     }
 

@@ -201,7 +201,8 @@ impl Conn {
         self.ticket += 1;
         let batch = std::mem::take(&mut self.batch);
         if let Some(agent) = self.seat.agent() {
-            self.flows.record(agent, batch, &self.outbox, self.ticket);
+            let ticket = (!self.awaiting.is_empty()).then_some(self.ticket);
+            self.flows.record(agent, batch, &self.outbox, ticket);
         }
     }
 

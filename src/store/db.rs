@@ -19,6 +19,8 @@ const SQLITE_READERS_MAX: u32 = 4;
 const POSTGRES_READERS_MAX: u32 = 8;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 512;
+/// Rows that SQLite's thread may read before somebody takes them; a full buffer costs two changes of thread.
+const ROWS_AHEAD_MAX: usize = 512;
 /// How long a question waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -254,6 +256,7 @@ impl Engine {
                 .foreign_keys(true)
                 .busy_timeout(Duration::from_secs(10))
                 .statement_cache_capacity(STATEMENTS_MAX)
+                .row_buffer_size(ROWS_AHEAD_MAX)
                 .thread_name(|id| format!("sqlite-{id}"))
                 .disable_statement_logging();
             Ok(Engine::Sqlite(Box::new(options)))

@@ -1,6 +1,6 @@
 //! Who may log in under a name, asked for many names at once. Compares no secrets.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +17,11 @@ use crate::{
 /// Names in one question; the sizes it is asked in.
 const NAMES_MAX: usize = 256;
 const SIZES: [usize; 5] = [1, 4, 16, 64, NAMES_MAX];
+/// How long a question waits for more names when the one before it had company: a fleet that comes back then costs a fraction,
+/// because a question costs more than a name.
+const GATHERING: Duration = Duration::from_millis(1);
+/// Questions from this size on are big enough without waiting.
+const BIG_QUESTION: usize = 128;
 /// Lookups that may wait.
 pub(super) const LOOKUPS_MAX: usize = 65_536;
 /// Credentials per name, the newest first. Only placeholder serials ever have more than a few.
@@ -37,7 +42,15 @@ pub(super) struct Lookup {
 /// Answers lookups; all that wait travel in one question.
 pub(super) async fn answer_lookups(readers: Readers, mut queue: mpsc::Receiver<Lookup>) {
     let mut waiting = Vec::with_capacity(NAMES_MAX);
-    while queue.recv_many(&mut waiting, NAMES_MAX).await > 0 {
+    let mut last_size = 0;
+    loop {
+        if (2..BIG_QUESTION).contains(&last_size) && queue.len() < BIG_QUESTION {
+            tokio::time::sleep(GATHERING).await;
+        }
+        last_size = queue.recv_many(&mut waiting, NAMES_MAX).await;
+        if last_size == 0 {
+            break;
+        }
         let mut names: Vec<_> = waiting.iter().map(|it| it.username.clone()).collect();
         names.sort_unstable();
         names.dedup();

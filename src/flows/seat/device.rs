@@ -288,6 +288,6 @@ impl DeviceSeat {
         {
             flows.metrics.wills.inc();
         }
-        flows.record(agent, batch, &self.outbox, 0);
+        flows.record(agent, batch, &self.outbox, None);
     }
 }
