@@ -281,8 +281,8 @@ mod tests {
         // `Statement::new` counts them in debug builds.
         for family in [&SEEN, &PRESENCE, &POSITION, &TASK_STATUS, &VERSION, &SENT, &DELIVERED, &ANSWERED] {
             assert_eq!(family.columns.split(',').count(), family.width, "{}", family.columns);
-            for size in 0..SIZES.len() {
-                family.statement(size, vec![NOBODY; family.width * SIZES[size]]);
+            for (size, rows) in SIZES.iter().enumerate() {
+                family.statement(size, vec![NOBODY; family.width * rows]);
             }
         }
         unenrolled(AgentId(1), Timestamp(1));

@@ -102,7 +102,6 @@ create index agent_address on agent (serial, entity_id);
 create index agent_entity on agent (entity_id);
 create index agent_fleet on agent (fleet_id);
 create index agent_computer on agent (computer_id);
-create index agent_online on agent (agent_id) where is_online;
 
 -- MQTT passwords of agents. Several may be valid for one agent until it connects with the newest (lost answers),
 -- and several agents may share a user name (placeholder serials).
