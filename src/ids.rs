@@ -42,6 +42,10 @@ numbered! {
     PersonId,
     /// The right to enroll once.
     InvitationId,
+    /// A file for devices.
+    FileId,
+    /// An application for devices.
+    PackageId,
     /// An MQTT account of a back end or a monitoring system.
     AccountId,
     /// A stored MQTT password of an agent; a newer one has a higher number.
