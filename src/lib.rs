@@ -10,6 +10,7 @@ pub mod config;
 pub mod datadir;
 pub mod ids;
 pub mod metrics;
+pub mod qr;
 
 pub mod mqtt;
 
@@ -17,6 +18,7 @@ pub mod broker;
 
 pub mod mdm;
 
+pub mod mail;
 pub mod store;
 
 pub mod flows;

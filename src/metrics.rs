@@ -113,6 +113,10 @@ pub struct Metrics {
     pub commit_batch: Histogram,
     /// Devices that completed enrollment.
     pub enrollments: Family<Outcome, Counter>,
+    /// Attempts to send a mail: `sent`, `postponed`, `failed`.
+    pub mails: Family<Outcome, Counter>,
+    /// Mails that wait; refreshed when scraped.
+    pub mails_waiting: Gauge,
     /// HTTP answers.
     pub http_answers: Family<HttpAnswer, Counter>,
     /// Bytes read from MQTT sockets.
@@ -155,6 +159,8 @@ impl Metrics {
             commit_duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             commit_batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             enrollments: Family::default(),
+            mails: Family::default(),
+            mails_waiting: Gauge::default(),
             http_answers: Family::default(),
             received: Counter::default(),
             sent: Counter::default(),
@@ -186,6 +192,8 @@ impl Metrics {
         it.register_with_unit("commit_duration", "From the start of a transaction to its commit", Unit::Seconds, self.commit_duration.clone());
         it.register("commit_batch_submissions", "Submissions per transaction", self.commit_batch.clone());
         it.register("enrollments", "Enrollment attempts by outcome", self.enrollments.clone());
+        it.register("mails", "Attempts to send the mail of an invitation, by outcome", self.mails.clone());
+        it.register("mails_waiting", "Mails of invitations that wait to be sent", self.mails_waiting.clone());
         it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
         it.register_with_unit("mqtt_received", "Read from MQTT sockets", Unit::Bytes, self.received.clone());
         it.register_with_unit("mqtt_sent", "Written to MQTT sockets", Unit::Bytes, self.sent.clone());

@@ -17,6 +17,7 @@ use crate::{
     datadir::{DataDir, Ports},
     flows::{Flows, SecretKey, ToldSettings, settled::Settled},
     http,
+    mail::Mailer,
     metrics::Metrics,
     net::{certs, listener},
     store::Store,
@@ -41,12 +42,16 @@ pub async fn run(config: Config) -> Result<(), String> {
     raise_file_limit();
     let clock = Clock::System;
     let sockets = Sockets::bind(&config)?;
+    let mailer = Mailer::open(&config.mail)?;
     let tls = certs::server_config(&config, data_dir.path()).map_err(|e| e.to_string())?;
     let flows = build(config, &data_dir, clock).await?;
     let ports = sockets.ports();
     tell(&flows, &ports);
     let (stopping, stopped) = watch::channel(false);
-    let tasks = sockets.serve(&flows, tls, &stopped)?;
+    let mut tasks = sockets.serve(&flows, tls, &stopped)?;
+    if let Some(mailer) = mailer {
+        tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
+    }
     tokio::spawn(sweep(flows.clone()));
     data_dir.write_ports(&ports).map_err(|e| e.to_string())?;
     // Not before: a server that cannot start says one thing, why.
@@ -115,6 +120,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
         secret_key,
         told: std::sync::OnceLock::new(),
         settled: Settled::default(),
+        mail_waits: tokio::sync::Notify::new(),
     }))
 }
 

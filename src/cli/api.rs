@@ -63,7 +63,12 @@ impl Api {
 
     /// Sends a CSV file.
     pub async fn import(&self, csv: Vec<u8>) -> Result<Value, Failure> {
-        self.send(self.request(Method::POST, "/import").header("content-type", "text/csv").body(csv)).await
+        self.csv("/import", csv).await
+    }
+
+    /// Sends a CSV file somewhere.
+    pub async fn csv(&self, path: &str, csv: Vec<u8>) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, path).header("content-type", "text/csv").body(csv)).await
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

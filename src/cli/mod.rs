@@ -13,6 +13,7 @@ use crate::config::Config;
 mod agents;
 mod api;
 mod certs;
+mod invitations;
 mod show;
 mod tenants;
 
@@ -46,16 +47,14 @@ enum Verb {
         /// The file
         file: PathBuf,
     },
-    /// Invite a person to enroll one device; prints the link, the token and a QR code
-    #[command(after_help = "Example:\n  mdmq invite --email ann@example.org --entity 76")]
-    Invite {
-        /// Whom
-        #[arg(long, value_name = "A@B")]
-        email: String,
-        /// Where the device will live [default: 0, the root]
-        #[arg(long, value_name = "N")]
-        entity: Option<i64>,
-    },
+    /// Invite a person to enroll one device; prints the link, the token and a QR code, and sends a mail where mail is on
+    #[command(
+        after_help = "Examples:\n  mdmq invite --email ann@example.org --entity 76\n  mdmq invite --csv people.csv"
+    )]
+    Invite(invitations::Invite),
+    /// What became of invitations
+    #[command(subcommand)]
+    Invitation(invitations::Invitation),
     /// Tenants
     #[command(subcommand)]
     Entity(tenants::Entity),
@@ -133,7 +132,8 @@ fn run(line: Line) -> Done {
         Verb::CheckConfig { file } => check_config(&file, &place),
         Verb::Certs(verb) => certs::run(verb, &place),
         Verb::Simulate(_) => Ok(()), // was run by `main`
-        Verb::Invite { email, entity } => ask(tenants::invite(&email, entity, &place)),
+        Verb::Invite(wish) => ask(invitations::invite(wish, &place)),
+        Verb::Invitation(verb) => ask(invitations::invitation(verb, &place)),
         Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
         Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
@@ -195,6 +195,11 @@ mod tests {
         usage("check-config", false);
         usage("invite --email a@b --entity 3 --json", true);
         usage("invite", false);
+        usage("invite --csv FILE --entity 3 --no-mail --invited-by Ann", true);
+        usage("invite --csv FILE --email a@b", false);
+        usage("invitation list --status expired --email a@b", true);
+        usage("invitation resend 3", true);
+        usage("invitation remove 3 --json", true);
         usage("entity add Paris --parent 0 --id 76", true);
         usage("fleet add Sales --entity 76", true);
         usage("agent show AZERTY --json", true);

@@ -1,4 +1,4 @@
-//! `mdmq invite`, `entity`, `fleet` and `account`.
+//! `mdmq entity`, `fleet` and `account`.
 
 use std::path::PathBuf;
 
@@ -120,30 +120,6 @@ pub enum Account {
         /// Its name
         name: String,
     },
-}
-
-pub async fn invite(email: &str, entity: Option<i64>, place: &Place) -> Done {
-    let answer = Api::of(place)?.post("/invitations", &json!({ "email": email, "entity": entity })).await?;
-    if place.json {
-        show::json(&answer);
-        return Ok(());
-    }
-    let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
-    let link = text("deeplink");
-    let code = qrcode::QrCode::with_error_correction_level(&link, qrcode::EcLevel::L)?;
-    // Terminals are mostly dark: light modules are drawn, so that the code is dark on light.
-    let picture = code
-        .render::<qrcode::render::unicode::Dense1x2>()
-        .dark_color(qrcode::render::unicode::Dense1x2::Light)
-        .light_color(qrcode::render::unicode::Dense1x2::Dark)
-        .build();
-    show::say(&format!(
-        "{picture}\n\nScan the code with the agent on the device of {email}, or open this link there:\n\n  {link}\n\n\
-         invitation token  {}\nvalid until       {}\n",
-        text("invitation_token"),
-        text("expires_at")
-    ));
-    Ok(())
 }
 
 pub async fn entity(verb: Entity, place: &Place) -> Done {

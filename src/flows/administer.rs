@@ -1,21 +1,21 @@
 //! What administrators do besides commanding devices: tenants, fleets, invitations, service accounts, bulk import.
 //! Texts become values here; the database is asked through [`crate::store`] only.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::{Flows, SecretKey, secrets};
 use crate::{
     ids::{AgentId, EntityId, FleetId, Serial},
-    mdm::deeplink::Deeplink,
+    mail,
 };
 
 pub use crate::store::StoreError;
 pub use crate::store::administer::{
     AccountView, AgentFilter, AgentView, Answer, BAD_LINES_MAX, BadLine, CommandView, EntityView, FleetView, Refused,
 };
-use crate::store::administer::{NewAccount, NewInvitation, StagedAgent};
+use crate::store::administer::{NewAccount, StagedAgent};
 
 /// Entries in one access list.
 pub const ACL_ENTRIES_MAX: usize = 1000;
@@ -25,19 +25,6 @@ pub const NAME_CHARS_MAX: usize = 255;
 pub const IMPORT_LINES_MAX: usize = 500_000;
 /// Bytes of a password in an import.
 const PASSWORD_BYTES_MAX: usize = 1024;
-
-/// What the invited person gets. The tokens are shown once and stored hashed.
-#[derive(Debug, Clone, Serialize)]
-pub struct Invited {
-    /// Enrolls one device.
-    pub invitation_token: String,
-    /// Opens a session for the person.
-    pub user_token: String,
-    /// Both, with the address of the server, for the device.
-    pub deeplink: String,
-    /// End of its life, RFC 3339.
-    pub expires_at: String,
-}
 
 /// A new service account with its password, shown once.
 #[derive(Debug, Clone, Serialize)]
@@ -106,33 +93,6 @@ impl Flows {
         Ok(answer)
     }
 
-    /// Invites a person to enroll one device.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn invite(&self, email: &str, entity: EntityId) -> Answer<Invited> {
-        let email = email.trim().to_lowercase();
-        if !is_email(&email) {
-            return Ok(Err(Refused::Invalid(format!("\"{email}\" is not an e-mail address"))));
-        }
-        let (invitation_token, user_token) = (secrets::invitation_token(), secrets::api_token());
-        let at = self.clock.now();
-        let expires_at = at.after(Duration::from_secs(self.config.enrollment.invitation_life_s.into()));
-        let new = NewInvitation {
-            email,
-            entity,
-            invitation_hash: self.secret_key.hash(&invitation_token),
-            user_hash: self.secret_key.hash(&user_token),
-            at,
-            expires_at,
-        };
-        if let Err(refused) = self.store.add_invitation(new).await? {
-            return Ok(Err(refused));
-        }
-        let deeplink = self.deeplink_to(&user_token, &invitation_token);
-        Ok(Ok(Invited { invitation_token, user_token, deeplink, expires_at: expires_at.rfc3339() }))
-    }
-
     /// A service account with a random password.
     ///
     /// # Errors
@@ -164,20 +124,6 @@ impl Flows {
     /// Whether the database answers.
     pub async fn answers(&self) -> bool {
         self.store.row(crate::store::administer::trivial_question()).await.is_ok()
-    }
-
-    fn deeplink_to(&self, user_token: &str, invitation_token: &str) -> String {
-        let told = &self.config.enrollment;
-        Deeplink {
-            url: self.config.http.public_url.clone(),
-            user_token: user_token.to_owned(),
-            invitation_token: invitation_token.to_owned(),
-            support_name: told.support_name.clone(),
-            support_phone: told.support_phone.clone(),
-            support_website: told.support_website.clone(),
-            support_email: told.support_email.clone(),
-        }
-        .encode(&told.deeplink_prefix)
     }
 
     /// Stages the agents of a CSV file: all of them, or none and what is wrong.
@@ -362,10 +308,9 @@ fn name_of(text: &str) -> Result<String, Refused> {
     Ok(text.to_owned())
 }
 
-fn is_email(text: &str) -> bool {
-    let fine = |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
-    text.len() <= NAME_CHARS_MAX
-        && text.split_once('@').is_some_and(|(who, at)| fine(who) && fine(at) && !at.contains('@'))
+/// Whether mail can be sent there. Nothing with a line break is an address.
+pub(super) fn is_email(text: &str) -> bool {
+    text.chars().count() <= NAME_CHARS_MAX && mail::is_address(text)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The page that Prometheus scrapes: counters as they are, and the gauges that are read when somebody asks.
 
 use super::Flows;
-use crate::{metrics::CommandState, store::StoreError};
+use crate::{
+    metrics::CommandState,
+    store::{StoreError, invitation},
+};
 
 /// States of commands; one that no command is in is shown as 0.
 const STATES: [&str; 7] = ["queued", "sent", "delivered", "answered", "expired", "failed", "cancelled"];
@@ -17,6 +20,8 @@ impl Flows {
             let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
             self.metrics.commands.get_or_create(&CommandState { state: state.into() }).set(count);
         }
+        let mails = self.store.row(invitation::waiting_mails()).await?.map_or(0, |row| row.int("mails"));
+        self.metrics.mails_waiting.set(mails);
         self.metrics.outbox_depth.set(i64::try_from(self.hub.waiting()).unwrap_or(i64::MAX));
         self.metrics.sessions.set(i64::try_from(self.hub.sessions()).unwrap_or(i64::MAX));
         Ok(self.metrics.encode())

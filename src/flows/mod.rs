@@ -9,12 +9,16 @@ pub mod admit;
 pub mod dispatch;
 pub mod enroll;
 pub mod ingest;
+pub mod invite;
+pub mod invite_many;
 pub mod measure;
+pub mod post;
 pub mod seat;
 pub mod secrets;
 pub mod session;
 pub mod settled;
 pub mod sweep;
+pub mod welcome;
 
 pub use secrets::SecretKey;
 
@@ -36,6 +40,8 @@ pub struct Flows {
     pub told: OnceLock<ToldSettings>,
     /// Who waits for answers.
     pub settled: settled::Settled,
+    /// Wakes the delivery of mails.
+    pub mail_waits: tokio::sync::Notify,
 }
 
 /// Where agents are told to connect.

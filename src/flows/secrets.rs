@@ -16,7 +16,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::{clock::Timestamp, ids::AgentId};
+use crate::{
+    clock::Timestamp,
+    ids::{AgentId, InvitationId},
+};
 
 /// Characters of an MQTT password (spec/mqtt.md §6.3).
 pub const MQTT_PASSWORD_CHARS: usize = 32;
@@ -108,13 +111,29 @@ impl SecretKey {
     /// The API token of an agent. Derived, not drawn: the settings may be asked for again and again, and must always show the
     /// token that the device already keeps, of which the database has only the hash.
     pub fn agent_token(&self, agent: AgentId, created_at: Timestamp) -> String {
-        let mut token = String::with_capacity(API_TOKEN_CHARS);
+        self.derived(&format!("api_token {agent} {}", created_at.0), LOWER_CASE, API_TOKEN_CHARS)
+    }
+
+    /// The token of an invitation: 64 hexadecimal digits. Derived, so that a second mail carries the same one although the
+    /// database has only its hash.
+    pub fn invitation_token(&self, invitation: InvitationId, created_at: Timestamp) -> String {
+        self.derived(&format!("invitation_token {invitation} {}", created_at.0), HEXADECIMAL, INVITATION_TOKEN_CHARS)
+    }
+
+    /// The token of the invited person that goes with an invitation.
+    pub fn user_token(&self, invitation: InvitationId, created_at: Timestamp) -> String {
+        self.derived(&format!("user_token {invitation} {}", created_at.0), LOWER_CASE, API_TOKEN_CHARS)
+    }
+
+    /// A secret that the key gives for this text, as long as wanted.
+    fn derived(&self, of: &str, alphabet: &[u8], chars: usize) -> String {
+        let mut token = String::with_capacity(chars);
         for block in 0_u32.. {
             let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
-            mac.update(format!("api_token {agent} {} {block}", created_at.0).as_bytes());
+            mac.update(format!("{of} {block}").as_bytes());
             let bytes: [u8; 32] = mac.finalize().into_bytes().into();
-            append_letters(&mut token, LOWER_CASE, API_TOKEN_CHARS, &bytes);
-            if token.len() == API_TOKEN_CHARS {
+            append_letters(&mut token, alphabet, chars, &bytes);
+            if token.len() == chars {
                 break;
             }
         }
@@ -166,11 +185,6 @@ pub fn mqtt_password() -> String {
 /// A token of a person, an agent or a session: 40 characters of `[0-9a-z]`.
 pub fn api_token() -> String {
     random_text(LOWER_CASE, API_TOKEN_CHARS)
-}
-
-/// The token of an invitation: 64 hexadecimal digits.
-pub fn invitation_token() -> String {
-    random_text(HEXADECIMAL, INVITATION_TOKEN_CHARS)
 }
 
 fn random_text(alphabet: &[u8], chars: usize) -> String {
@@ -240,8 +254,6 @@ mod tests {
         assert!(mqtt_password().bytes().all(|it| it.is_ascii_alphanumeric()));
         assert_eq!(mqtt_password().len(), 32);
         assert_eq!(api_token().len(), 40);
-        assert!(invitation_token().bytes().all(|it| it.is_ascii_hexdigit()));
-        assert_eq!(invitation_token().len(), 64);
         assert_ne!(api_token(), api_token());
         let key = SecretKey::random();
         let token = key.agent_token(AgentId(1), Timestamp(2));
@@ -249,6 +261,12 @@ mod tests {
         assert_eq!(token, key.agent_token(AgentId(1), Timestamp(2)));
         assert_ne!(token, key.agent_token(AgentId(1), Timestamp(3)));
         assert_ne!(token, key.agent_token(AgentId(2), Timestamp(2)));
+        let (invitation, user) =
+            (key.invitation_token(InvitationId(1), Timestamp(2)), key.user_token(InvitationId(1), Timestamp(2)));
+        assert!(invitation.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')));
+        assert_eq!((invitation.len(), user.len()), (64, 40));
+        assert_ne!(invitation, key.invitation_token(InvitationId(2), Timestamp(2)));
+        assert_ne!(user, token);
     }
 
     #[test]

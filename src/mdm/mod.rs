@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod change;
 pub mod deeplink;
 pub mod enroll;
+pub mod help_desk;
 pub mod inbound;
 pub mod inventory;
 pub mod owed;

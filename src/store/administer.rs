@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AccountId, AgentId, EntityId, FleetId, InvitationId},
+    ids::{AccountId, AgentId, EntityId, FleetId},
 };
 
 mod fleets;
@@ -135,23 +135,6 @@ pub struct AccountView {
     pub entity: Option<EntityId>,
     /// `filter:access` entries.
     pub acl: Vec<String>,
-}
-
-/// A new invitation; tokens arrive hashed.
-#[derive(Debug, Clone)]
-pub struct NewInvitation {
-    /// In lower case.
-    pub email: String,
-    /// Where the device will live.
-    pub entity: EntityId,
-    /// Hash of the token that enrolls.
-    pub invitation_hash: String,
-    /// Hash of the token that opens a session for the person.
-    pub user_hash: String,
-    /// Now.
-    pub at: Timestamp,
-    /// End of its life.
-    pub expires_at: Timestamp,
 }
 
 /// A new service account.
@@ -291,41 +274,6 @@ impl Store {
                     tx.execute(Statement::new(statement, [int(id.0)])).await?;
                 }
                 Ok(Ok(()))
-            })
-        })
-        .await
-    }
-
-    /// Writes an invitation down, with its person where he is new.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn add_invitation(&self, new: NewInvitation) -> Answer<InvitationId> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                if !exists(tx, "select 1 as n from entity where entity_id = $1", new.entity.0).await? {
-                    return Ok(Err(absent_entity(new.entity)));
-                }
-                let person = number(
-                    tx,
-                    "insert into person (email, created_at) values ($1, $2) \
-                     on conflict (email) do update set email = excluded.email returning person_id as n",
-                    [text(new.email), int(new.at.0)],
-                )
-                .await?;
-                tx.execute(Statement::new(
-                    "insert into api_token (token_hash, person_id, created_at) values ($1, $2, $3)",
-                    [text(new.user_hash), int(person), int(new.at.0)],
-                ))
-                .await?;
-                let id = number(
-                    tx,
-                    "insert into invitation (person_id, entity_id, token_hash, created_at, expires_at) \
-                     values ($1, $2, $3, $4, $5) returning invitation_id as n",
-                    [int(person), int(new.entity.0), text(new.invitation_hash), int(new.at.0), int(new.expires_at.0)],
-                )
-                .await?;
-                Ok(Ok(InvitationId(id)))
             })
         })
         .await

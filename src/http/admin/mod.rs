@@ -16,6 +16,7 @@ use crate::{datadir::DataDir, flows::Flows};
 
 mod agents;
 mod error;
+mod invitations;
 mod tenants;
 
 use error::Error;
@@ -38,7 +39,9 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/entities/{id}", get(tenants::show_entity).patch(tenants::change_entity).delete(tenants::remove_entity))
         .route("/fleets", get(tenants::list_fleets).post(tenants::add_fleet))
         .route("/fleets/{id}", get(tenants::show_fleet).patch(tenants::change_fleet).delete(tenants::remove_fleet))
-        .route("/invitations", post(tenants::invite))
+        .route("/invitations", get(invitations::list).post(invitations::invite))
+        .route("/invitations/{id}", get(invitations::show).delete(invitations::remove))
+        .route("/invitations/{id}/resend", post(invitations::resend))
         .route("/accounts", get(tenants::list_accounts).post(tenants::add_account))
         .route("/accounts/{name}", get(tenants::show_account).delete(tenants::remove_account))
         .route("/agents", get(agents::list))
@@ -47,7 +50,12 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(Router::new().route("/import", post(agents::import)).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
+        .merge(
+            Router::new()
+                .route("/import", post(agents::import))
+                .route("/invitations/csv", post(invitations::invite_many))
+                .layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)),
+        )
         .fallback(|| async { Error::absent("there is no such resource") })
         .layer(middleware::from_fn_with_state(token, authorize));
     Router::new()

@@ -1,4 +1,4 @@
-//! Tenants, fleets, invitations and service accounts.
+//! Tenants, fleets and service accounts.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::error::Error;
 use crate::{
     flows::{
         Flows,
-        administer::{AccountView, EntityView, FleetView, Invited, Opened},
+        administer::{AccountView, EntityView, FleetView, Opened},
     },
     ids::{EntityId, FleetId},
 };
@@ -114,19 +114,6 @@ pub async fn change_fleet(
 pub async fn remove_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<Value>, Error> {
     let moved = flows.remove_fleet(id).await??;
     Ok(Json(json!({ "id": id, "removed": true, "agents_moved": moved.len() })))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewInvitation {
-    email: String,
-    entity: Option<EntityId>,
-}
-
-pub async fn invite(State(flows): Here, body: Body<NewInvitation>) -> Result<(StatusCode, Json<Invited>), Error> {
-    let Json(new) = body?;
-    let invited = flows.invite(&new.email, new.entity.unwrap_or(EntityId::ROOT)).await??;
-    Ok((StatusCode::CREATED, Json(invited)))
 }
 
 pub async fn list_accounts(State(flows): Here) -> Result<Json<Vec<AccountView>>, Error> {

@@ -23,19 +23,22 @@ mod request;
 mod session;
 #[cfg(test)]
 mod tests;
+mod welcome;
 
 use request::Request;
 
-/// The API for agents, under all its base paths.
+/// The API for agents, under all its base paths, and the page for people who were invited.
 pub fn router(flows: Arc<Flows>) -> Router {
     let limit =
         middleware::from_fn_with_state(Duration::from_secs(flows.config.http.request_timeout_s.into()), within_time);
-    Router::new()
+    let pages = welcome::router(&flows);
+    let api = Router::new()
         .fallback(serve)
         .with_state(flows)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(limit)
-        .layer(middleware::from_fn(dress))
+        .layer(limit.clone())
+        .layer(middleware::from_fn(dress));
+    pages.layer(CatchPanicLayer::new()).layer(limit).fallback_service(api)
 }
 
 async fn serve(State(flows): State<Arc<Flows>>, request: HttpRequest) -> Response {

@@ -9,8 +9,7 @@ use crate::{
     broker::{hub::Hub, retained::Retained},
     clock::Clock,
     config::{Config, Database},
-    flows::{Flows, SecretKey, ToldSettings, settled::Settled},
-    ids::EntityId,
+    flows::{Flows, SecretKey, ToldSettings, invite::Wish, settled::Settled},
     metrics::Metrics,
     store::{Store, db::Statement},
 };
@@ -63,6 +62,7 @@ impl World {
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),
             settled: Settled::default(),
+            mail_waits: tokio::sync::Notify::new(),
         });
         flows.told.set(ToldSettings { broker: "mqtt.example".into(), port: 8883, tls: true }).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -100,7 +100,7 @@ impl World {
 
     /// Invitation token and user token.
     async fn invite(&self, email: &str) -> (String, String) {
-        let invited = self.flows.invite(email, EntityId::ROOT).await.unwrap().unwrap();
+        let invited = self.flows.invite(Wish::of(email)).await.unwrap().unwrap();
         (invited.invitation_token, invited.user_token)
     }
 

@@ -42,6 +42,7 @@ alter table http_session add column entity_id bigint;
 
 -- Delivery of invitations by mail: the rows with state 'queued' are the queue.
 alter table invitation add column name text not null default 'Invitation';
+alter table invitation add column invited_by text not null default ''; -- shown to the invited person
 alter table invitation add column mail_state text not null default 'none'
     check (mail_state in ('none', 'queued', 'sent', 'failed'));
 alter table invitation add column mail_attempts bigint not null default 0;
