@@ -11,6 +11,9 @@ use crate::datadir::DataDir;
 /// Longer than any wait that the server grants.
 const PATIENCE: Duration = Duration::from_secs(330);
 
+/// Longer than the largest move takes.
+const LONG_PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
 /// The admin API of one server.
 pub struct Api {
     client: Client,
@@ -49,6 +52,11 @@ impl Api {
     /// Adds something.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Adds something that takes its time.
+    pub async fn post_patiently(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, path).timeout(LONG_PATIENCE).json(body)).await
     }
 
     /// Changes something.

@@ -13,6 +13,7 @@ use crate::config::Config;
 mod agents;
 mod api;
 mod certs;
+mod import;
 mod invitations;
 mod show;
 mod tenants;
@@ -70,6 +71,9 @@ enum Verb {
     /// MQTT accounts of back ends and monitoring
     #[command(subcommand)]
     Account(tenants::Account),
+    /// Move in from another server
+    #[command(subcommand)]
+    Import(import::Import),
     /// The built-in certificate authority
     #[command(subcommand)]
     Certs(certs::Certs),
@@ -134,6 +138,7 @@ fn run(line: Line) -> Done {
         Verb::Simulate(_) => Ok(()), // was run by `main`
         Verb::Invite(wish) => ask(invitations::invite(wish, &place)),
         Verb::Invitation(verb) => ask(invitations::invitation(verb, &place)),
+        Verb::Import(verb) => ask(import::import(verb, &place)),
         Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
         Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
@@ -214,6 +219,8 @@ mod tests {
         usage("command cancel 3", true);
         usage("account add monitor --acl +/agent/+/Status/#:r --acl #:deny --entity 0", true);
         usage("account add monitor", false);
+        usage("import flyve --from mysql://user@host/db --files DIR --dry-run --json", true);
+        usage("import flyve", false);
         usage("certs show", true);
         usage("backup FILE", false);
     }

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod invite;
 pub mod invite_many;
 pub mod measure;
+pub mod move_in;
 pub mod post;
 pub mod seat;
 pub mod secrets;

@@ -17,6 +17,7 @@ mod apply;
 pub mod command;
 pub mod db;
 pub mod enroll;
+pub mod flyve;
 pub mod invitation;
 mod login;
 mod merge;

@@ -11,6 +11,7 @@ mod hostile;
 mod invitations;
 mod life;
 mod metrics;
+mod move_in;
 mod on_postgres;
 mod presence;
 mod seeds;

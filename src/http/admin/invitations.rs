@@ -1,4 +1,4 @@
-//! Invitations.
+//! Invitations, and the move of everybody from another server.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::{
         Flows,
         invite::{InvitationDetails, InvitationFilter, InvitationView, Invited, Wish},
         invite_many::FileOutcome,
+        move_in::{MoveWish, Report},
     },
     ids::{EntityId, InvitationId},
 };
@@ -102,4 +103,9 @@ pub async fn resend(State(flows): Here, Path(id): Path<InvitationId>) -> Result<
 pub async fn remove(State(flows): Here, Path(id): Path<InvitationId>) -> Result<Json<Value>, Error> {
     flows.remove_invitation(id).await??;
     Ok(Json(json!({ "id": id, "removed": true })))
+}
+
+pub async fn move_in(State(flows): Here, body: Body<MoveWish>) -> Result<Json<Report>, Error> {
+    let Json(wish) = body?;
+    Ok(Json(flows.move_in(wish).await??))
 }

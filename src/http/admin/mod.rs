@@ -42,6 +42,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/invitations", get(invitations::list).post(invitations::invite))
         .route("/invitations/{id}", get(invitations::show).delete(invitations::remove))
         .route("/invitations/{id}/resend", post(invitations::resend))
+        .route("/import/flyve", post(invitations::move_in))
         .route("/accounts", get(tenants::list_accounts).post(tenants::add_account))
         .route("/accounts/{name}", get(tenants::show_account).delete(tenants::remove_account))
         .route("/agents", get(agents::list))

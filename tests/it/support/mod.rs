@@ -8,6 +8,7 @@ use mdmq::clock::Clock;
 pub mod clients;
 pub mod enrollment;
 pub mod mailbox;
+pub mod mariadb;
 pub mod phone;
 pub mod postgres;
 pub mod random;

@@ -1,0 +1,179 @@
+//! Moving in from Flyve: a real MariaDB with its tables, and a phone that notices nothing.
+
+use serde_json::{Value, json};
+
+use crate::support::{Phone, Server, enrollment::Http, mariadb::Flyve, postgres::fresh_database, server::rows, sqlite};
+
+/// The password of AZERTY, of which the database has Flyve's hash (spec/mqtt.md §6.3).
+const PASSWORD: &str = "abcdefghijklmnopqrstuvwxyz012345";
+
+async fn move_in(server: &Server, flyve: &Flyve, more: &[&str]) -> Value {
+    server.cli(&[&["import", "flyve", "--from", &flyve.url], more].concat()).await
+}
+
+fn count(report: &Value, kind: &str) -> (u64, u64, u64) {
+    let it = &report["taken"][kind];
+    let number = |name: &str| it[name].as_u64().unwrap_or_else(|| panic!("{kind} {name}: {report:#}"));
+    (number("added"), number("updated"), number("skipped"))
+}
+
+fn why(report: &Value, kind: &str, id: i64) -> String {
+    let found = rows(&report["skipped"]).iter().find(|it| it["kind"] == kind && it["id"] == id);
+    found.unwrap_or_else(|| panic!("{kind} {id}: {report:#}"))["why"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_phone_reconnects_with_its_old_password_and_is_locked() {
+    for settings in [vec![], vec![("MDMQ_DATABASE__URL", fresh_database())]] {
+        let settings: Vec<_> = settings.iter().map(|(key, value): &(_, String)| (*key, value.as_str())).collect();
+        let (server, flyve) = (Server::with(&settings).await, Flyve::new().await);
+        let report = move_in(&server, &flyve, &[]).await;
+        assert_eq!(count(&report, "agents"), (2, 0, 2), "{report:#}");
+        assert!(why(&report, "agents", 10).contains("enrolled again as agent 11"));
+        assert!(why(&report, "agents", 13).contains("serial"));
+
+        let mut phone = Phone::new("AZERTY", PASSWORD, "76/agent/AZERTY");
+        phone.comes_up(&server).await;
+        let lock = phone.hears("/Command/Lock").await;
+        assert!(lock.retain && lock.payload == r#"{"lock":"now"}"#, "{}", lock.payload);
+        let agent = server.until_agent("AZERTY", |it| it["is_online"] == true).await;
+        assert_eq!((&agent["entity"], &agent["lock"], &agent["wipe"]), (&json!(76), &json!(true), &json!(false)));
+        assert_eq!((&agent["fleet_name"], &agent["version"]), (&json!("Sales"), &json!("2.0.0-rc.7")));
+        let fleet = agent["fleet"].as_i64().unwrap();
+        let told = format!(r#"{{"subscribe":[{{"topic":"76/fleet/{fleet}"}}]}}"#);
+        assert_eq!(phone.hears("/Command/Subscribe").await.payload, told);
+        let other = server.agent("QWERTY").await;
+        assert_eq!((&other["wipe"], &other["enroll_status"]), (&json!(true), &json!("unenrolling")));
+
+        // The token that the device keeps opens its sessions, as it did.
+        let http = Http::of(&server);
+        let session = http.session("agentagentagentagentagentagentagentagent").await;
+        let (status, full) = http.get("/getFullSession", &session).await;
+        assert_eq!(status, 200, "{full}");
+
+        // An invitation that was sent before still enrolls.
+        let session = http.session("annannannannannannannannannannannannanna").await;
+        let input = json!({ "input": {
+            "_email": "ann@example.com", "_serial": "NEWPHONE", "_uuid": "uuid-new", "csr": "", "firstname": "", "lastname": "",
+            "_invitation_token": "6f1ed002ab5595859014ebf0951522d9c0d1e2f3a4b5c6d7e8f90a1b2c3d4e5f", "version": "2.0.0", "type": "android",
+        }});
+        let (status, made) = http.send("POST", "/PluginFlyvemdmAgent", &session, Some(&input)).await;
+        assert!(status == 200 || status == 201, "{status} {made}\n{}", server.log());
+        assert_eq!(server.agent("NEWPHONE").await["entity"], 76);
+
+        // Its device lives here now: what the other server says of it counts no more.
+        flyve
+            .execute("update glpi_plugin_flyvemdm_agents set `lock` = 0, plugin_flyvemdm_fleets_id = 2 where id = 11")
+            .await;
+        let again = move_in(&server, &flyve, &[]).await;
+        assert_eq!(count(&again, "agents"), (0, 1, 3), "{again:#}");
+        assert!(why(&again, "agents", 11).contains("connects here already"));
+        let agent = server.agent("AZERTY").await;
+        assert_eq!(
+            (&agent["lock"], &agent["fleet_name"], &agent["is_online"]),
+            (&json!(true), &json!("Sales"), &json!(true))
+        );
+    }
+}
+
+#[tokio::test]
+async fn everything_comes_once_and_what_stays_behind_is_told() {
+    let (mut server, flyve) = (Server::start().await, Flyve::new().await);
+    let report = move_in(&server, &flyve, &[]).await;
+    for (kind, expected) in [
+        ("entities", (2, 1, 0)),
+        ("fleets", (2, 3, 0)),
+        ("users", (3, 0, 1)),
+        ("computers", (3, 0, 0)),
+        ("agents", (2, 0, 2)),
+        ("invitations", (2, 0, 1)),
+        ("invitationlogs", (1, 0, 0)),
+        ("wellknownpaths", (1, 1, 0)),
+        ("geolocations", (2, 0, 1)),
+    ] {
+        assert_eq!(count(&report, kind), expected, "{kind}: {report:#}");
+    }
+    assert!(why(&report, "users", 7).contains("no e-mail"));
+    assert!(why(&report, "mqttusers", 1).contains("mdmq account add"));
+    assert!(report["notes"].to_string().contains("4 MQTT access rules"), "{report:#}");
+    assert!(!server.log().contains("adminadmin"), "no token in the log");
+
+    assert_eq!(server.cli(&["entity", "show", "76"]).await["name"], "Paris <south>");
+    assert_eq!(server.cli(&["entity", "show", "77"]).await["parent"], 76);
+    let fleets = server.cli(&["fleet", "list", "--entity", "76"]).await;
+    let mut names: Vec<&str> = rows(&fleets).iter().map(|it| it["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Sales", "Sales (4)", "not managed fleet"]);
+    let invitation = server.cli(&["invite", "--email", "new@example.com", "--entity", "77", "--no-mail"]).await;
+    let link = mdmq::mdm::deeplink::Deeplink::parse(invitation["deeplink"].as_str().unwrap()).unwrap();
+    assert_eq!((link.support_name.as_str(), link.support_phone.as_str()), ("Company desk", "+33 1 23"), "inherited");
+
+    // Nothing changed there: nothing is new here.
+    let again = move_in(&server, &flyve, &[]).await;
+    for (kind, it) in again["taken"].as_object().unwrap() {
+        assert_eq!(it["added"], 0, "{kind}: {again:#}");
+    }
+    flyve.execute("update glpi_plugin_flyvemdm_agents set `lock` = 0 where id = 11; \
+                   insert into glpi_plugin_flyvemdm_geolocations (computers_id, latitude, longitude) values (30, '3', '4')").await;
+    let changed = move_in(&server, &flyve, &[]).await;
+    assert_eq!(count(&changed, "geolocations"), (1, 0, 0));
+    assert_eq!(server.agent("AZERTY").await["lock"], false);
+
+    assert!(server.stop().await.success());
+    let question = "select profile, entity_id from person_profile p join person using (person_id) where email = 'gert@example.com'";
+    assert_eq!(sqlite::pairs(&server, question).await, [("administrator".to_owned(), 0)]);
+    let question = "select email, person_id from person_email";
+    assert_eq!(sqlite::pairs(&server, question).await.len(), 1);
+    let question = "select event, created_at from invitation_log";
+    assert_eq!(sqlite::pairs(&server, question).await[0].0, "Wrong email address");
+    let question = "select manufacturer || ' ' || model, inventory_at is null from computer where serial = 'AZERTY'";
+    assert_eq!(sqlite::pairs(&server, question).await, [("Google Pixel 2".to_owned(), 1)]);
+    assert_eq!(sqlite::number(&server, "select count(*) from geolocation").await, 3);
+    assert_eq!(sqlite::number(&server, "select token_life_days from entity where entity_id = 76").await, 30);
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_same_and_writes_nothing() {
+    let (server, flyve) = (Server::start().await, Flyve::new().await);
+    let dry = move_in(&server, &flyve, &["--dry-run"]).await;
+    assert_eq!(dry["dry_run"], true);
+    assert_eq!(rows(&server.cli(&["entity", "list"]).await).len(), 1);
+    assert!(!server.knows("AZERTY").await);
+    let real = move_in(&server, &flyve, &[]).await;
+    for part in ["taken", "skipped", "notes"] {
+        assert_eq!(dry[part], real[part], "{part}");
+    }
+    let shown = server.cli_output(&["import", "flyve", "--from", &flyve.url, "--dry-run"]).await;
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("LEFT BEHIND") && shown.ends_with("nothing was written: this was a dry run\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_move_that_would_mix_tenants_changes_nothing() {
+    let (server, flyve) = (Server::start().await, Flyve::new().await);
+    server.cli(&["entity", "add", "Lyon", "--id", "77"]).await;
+    let refused = server.cli_output(&["import", "flyve", "--from", &flyve.url]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("entity 77 is \"Lyon\" here"));
+    assert_eq!(rows(&server.cli(&["entity", "list"]).await).len(), 2, "76 did not come either");
+}
+
+#[tokio::test]
+async fn what_is_no_flyve_is_refused_in_one_line() {
+    let (server, flyve) = (Server::start().await, Flyve::new().await);
+    let other = flyve.url.replace("/flyve_", "/mysql?x=flyve_");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("mysql://root@{closed}/glpi");
+    for (url, words) in [
+        ("postgres://x/y", "mysql://user@host"),
+        (other.split('?').next().unwrap(), "no table"),
+        (&nobody, "cannot open"),
+    ] {
+        let words = if url == nobody { "" } else { words };
+        let refused = server.cli_output(&["import", "flyve", "--from", url]).await;
+        let complaint = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{url}: {complaint}");
+        assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
+        assert!(complaint.contains(words), "{url}: {complaint}");
+    }
+}
