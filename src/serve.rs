@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, LogFormat},
     datadir::{DataDir, Ports},
-    flows::{Flows, SecretKey, ToldSettings, settled::Settled},
+    flows::{Flows, SecretKey, ToldSettings, policies::Policies, settled::Settled},
     http,
     mail::Mailer,
     metrics::Metrics,
@@ -119,6 +119,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
         config: Arc::new(config),
         secret_key,
         told: std::sync::OnceLock::new(),
+        policies: Policies::default(),
         settled: Settled::default(),
         mail_waits: tokio::sync::Notify::new(),
     }))

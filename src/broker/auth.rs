@@ -38,4 +38,6 @@ pub struct Admission {
     pub connection: ConnectionNumber,
     /// Whether commands wait for the device.
     pub has_open_commands: bool,
+    /// Whether the device must still hear that tasks were taken back.
+    pub has_removals: bool,
 }

@@ -134,6 +134,14 @@ impl Hub {
         }
     }
 
+    /// The policies of this fleet changed: the live connections of its agents look at them again.
+    pub fn fleet_changed(&self, fleet: FleetId) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if let Some(members) = self.fleets.get(&fleet) {
+            members.values().for_each(|it| it.outbox.fleet_changed());
+        }
+    }
+
     /// An agent connected. The older of its two connections is told to leave; false means that is this one.
     pub fn enter_device(&self, agent: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) -> bool {
         let device = Device::new(agent, connection, outbox);

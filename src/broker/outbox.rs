@@ -40,6 +40,8 @@ pub struct Mail {
     pub write_failed: bool,
     /// The agent's rows changed.
     pub agent_changed: bool,
+    /// The policies of the agent's fleet changed.
+    pub fleet_changed: bool,
     /// Close now.
     pub eviction: Option<Eviction>,
 }
@@ -109,6 +111,13 @@ impl Outbox {
     pub fn agent_changed(&self) {
         let mut inside = self.lock();
         inside.mail.agent_changed = true;
+        wake(inside);
+    }
+
+    /// The policies of the agent's fleet changed; its connection should look at them again.
+    pub fn fleet_changed(&self) {
+        let mut inside = self.lock();
+        inside.mail.fleet_changed = true;
         wake(inside);
     }
 
@@ -189,7 +198,11 @@ impl Outbox {
 
 impl Mail {
     fn has_news(&self) -> bool {
-        self.committed.is_some() || self.write_failed || self.agent_changed || self.eviction.is_some()
+        self.committed.is_some()
+            || self.write_failed
+            || self.agent_changed
+            || self.fleet_changed
+            || self.eviction.is_some()
     }
 }
 

@@ -189,14 +189,18 @@ impl Which {
         if let Some(id) = self.id {
             return api.get(&format!("/agents/{id}")).await;
         }
-        let serial = self.serial.clone().unwrap_or_default();
-        let wishes = [("serial", Some(serial.clone())), ("entity", self.entity.map(|it| it.to_string()))];
-        let found = api.get(&format!("/agents{}", query(&wishes))).await?;
-        match found.as_array().map(Vec::as_slice).unwrap_or_default() {
-            [agent] => Ok(agent.clone()),
-            [] => Err(Failure(format!("there is no agent with serial {serial}"))),
-            several => Err(Failure(ambiguous(&serial, several))),
-        }
+        find_agent(api, self.serial.as_deref().unwrap_or_default(), self.entity).await
+    }
+}
+
+/// The one agent with this serial.
+pub async fn find_agent(api: &Api, serial: &str, entity: Option<i64>) -> Result<Value, Failure> {
+    let wishes = [("serial", Some(serial.to_owned())), ("entity", entity.map(|it| it.to_string()))];
+    let found = api.get(&format!("/agents{}", query(&wishes))).await?;
+    match found.as_array().map(Vec::as_slice).unwrap_or_default() {
+        [agent] => Ok(agent.clone()),
+        [] => Err(Failure(format!("there is no agent with serial {serial}"))),
+        several => Err(Failure(ambiguous(serial, several))),
     }
 }
 

@@ -16,6 +16,7 @@ mod certs;
 mod import;
 mod invitations;
 mod show;
+mod tasks;
 mod tenants;
 
 /// The server side of Flyve-style mobile device management in one binary.
@@ -68,6 +69,12 @@ enum Verb {
     /// What was asked of devices, and what became of it
     #[command(subcommand)]
     Command(agents::Command),
+    /// Policies applied to fleets and agents, and how far each device got
+    #[command(subcommand)]
+    Task(tasks::Task),
+    /// What can be applied
+    #[command(subcommand)]
+    Policy(tasks::Policy),
     /// MQTT accounts of back ends and monitoring
     #[command(subcommand)]
     Account(tenants::Account),
@@ -144,6 +151,8 @@ fn run(line: Line) -> Done {
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
         Verb::Agent(verb) => ask(agents::agent(verb, &place)),
         Verb::Command(verb) => ask(agents::command(verb, &place)),
+        Verb::Task(verb) => ask(tasks::task(verb, &place)),
+        Verb::Policy(verb) => ask(tasks::policy(verb, &place)),
     }
 }
 
@@ -217,6 +226,17 @@ mod tests {
         usage("agent explode AZERTY", false);
         usage("command list --serial S --state queued", true);
         usage("command cancel 3", true);
+        usage("task add --fleet 3 --policy disableWifi --value 1 --json", true);
+        usage("task add --agent AZERTY --policy deployFile --value %SDCARD% --file 5 --remove-on-delete", true);
+        usage("task add --agent AZERTY --policy deployApp --value {} --package 5", true);
+        usage("task add --policy disableWifi --value 1", false);
+        usage("task add --fleet 3 --agent AZERTY --policy disableWifi --value 1", false);
+        usage("task change 3 --value 1", true);
+        usage("task remove 3", true);
+        usage("task show 3 --json", true);
+        usage("task list --agent AZERTY", true);
+        usage("policy list", true);
+        usage("policy show disableWifi", true);
         usage("account add monitor --acl +/agent/+/Status/#:r --acl #:deny --entity 0", true);
         usage("account add monitor", false);
         usage("import flyve --from mysql://user@host/db --files DIR --dry-run --json", true);

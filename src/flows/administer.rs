@@ -86,7 +86,7 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn remove_fleet(&self, id: FleetId) -> Answer<Vec<AgentId>> {
-        let answer = self.store.remove_fleet(id).await?;
+        let answer = self.store.remove_fleet(id, self.removal_until()).await?;
         if let Ok(moved) = &answer {
             self.agents_changed(moved);
         }

@@ -13,7 +13,7 @@ use crate::{
     mdm::{agent::Agent, change::Change},
     metrics::Outcome,
     mqtt::packet::{Connect, ConnectCode},
-    store::{Login, LoginOf, StoreError},
+    store::{Login, LoginOf, Owed, StoreError},
 };
 
 /// What became of a CONNECT.
@@ -64,6 +64,7 @@ impl Flows {
             principal: Principal::Service(Arc::new(account)),
             connection: self.hub.next_connection(),
             has_open_commands: false,
+            has_removals: false,
         }))
     }
 
@@ -73,7 +74,7 @@ impl Flows {
         changes_before: u64,
         outbox: &Arc<Outbox>,
     ) -> Result<Verdict, StoreError> {
-        let Device { mut agent, credential, has_older_credentials, mut has_open_commands } = device;
+        let Device { mut agent, credential, has_older_credentials, mut has_open_commands, mut has_removals } = device;
         let connection = self.hub.next_connection();
         if !self.hub.enter_device(&agent, connection, outbox) {
             return Ok(Verdict::Refused(ConnectCode::ServerUnavailable));
@@ -81,9 +82,10 @@ impl Flows {
         if self.hub.changes() != changes_before {
             // Somebody changed an agent since the look-up: it may have been this one.
             match self.again(agent.id, credential).await {
-                Ok(Some((now, open))) => {
-                    self.hub.change_fleet(&agent, &now, connection, outbox);
-                    (agent, has_open_commands) = (now, open);
+                Ok(Some(now)) => {
+                    self.hub.change_fleet(&agent, &now.agent, connection, outbox);
+                    (has_open_commands, has_removals) = (!now.commands.is_empty(), now.has_removals);
+                    agent = now.agent;
                 }
                 gone_or_failed => {
                     self.hub.leave_device(&agent, connection);
@@ -97,11 +99,11 @@ impl Flows {
         }
         self.store.submit(changes, |_| {});
         let principal = Principal::Device(Arc::new(agent));
-        Ok(Verdict::Welcome(Box::new(Admission { principal, connection, has_open_commands })))
+        Ok(Verdict::Welcome(Box::new(Admission { principal, connection, has_open_commands, has_removals })))
     }
 
-    /// The agent as it is now and whether commands wait for it, if it and this password still exist.
-    async fn again(&self, agent: AgentId, credential: CredentialId) -> Result<Option<(Agent, bool)>, StoreError> {
+    /// The agent as it is now and what waits for it, if it and this password still exist.
+    async fn again(&self, agent: AgentId, credential: CredentialId) -> Result<Option<Owed>, StoreError> {
         let Some(owed) = self.store.owed(agent).await? else { return Ok(None) };
         let still_valid = self
             .store
@@ -109,7 +111,7 @@ impl Flows {
             .await?
             .into_iter()
             .any(|login| matches!(login.who, LoginOf::Agent { credential: known, .. } if known == credential));
-        Ok(still_valid.then_some((owed.agent, !owed.commands.is_empty())))
+        Ok(still_valid.then_some(owed))
     }
 }
 
@@ -118,6 +120,7 @@ struct Device {
     credential: CredentialId,
     has_older_credentials: bool,
     has_open_commands: bool,
+    has_removals: bool,
 }
 
 enum Admitted {
@@ -127,8 +130,8 @@ enum Admitted {
 
 fn admitted(login: Login) -> Admitted {
     match login.who {
-        LoginOf::Agent { agent, credential, has_older_credentials, has_open_commands } => {
-            Admitted::Device(Device { agent, credential, has_older_credentials, has_open_commands })
+        LoginOf::Agent { agent, credential, has_older_credentials, has_open_commands, has_removals } => {
+            Admitted::Device(Device { agent, credential, has_older_credentials, has_open_commands, has_removals })
         }
         LoginOf::Service { id, name, access, entities } => Admitted::Service(service(id, name, access, entities)),
     }

@@ -77,7 +77,7 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn move_agent(&self, agent: AgentId, fleet: FleetId) -> Answer<()> {
-        let answer = self.store.put_into_fleet(agent, fleet).await?;
+        let answer = self.store.put_into_fleet(agent, fleet, self.clock.now()).await?;
         if answer.is_ok() {
             self.agents_changed(&[agent]);
         }

@@ -167,7 +167,7 @@ impl Flows {
     }
 
     /// Gives changes to the writer and waits for the commit.
-    async fn committed(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+    pub(super) async fn committed(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
         self.store.submit(changes, move |result| {
             // Nobody waits any more when the request was given up; the changes are written all the same.

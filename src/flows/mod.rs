@@ -13,12 +13,14 @@ pub mod invite;
 pub mod invite_many;
 pub mod measure;
 pub mod move_in;
+pub mod policies;
 pub mod post;
 pub mod seat;
 pub mod secrets;
 pub mod session;
 pub mod settled;
 pub mod sweep;
+pub mod task;
 pub mod welcome;
 
 pub use secrets::SecretKey;
@@ -39,6 +41,8 @@ pub struct Flows {
     pub secret_key: SecretKey,
     /// What agents are told about the broker; set once the listeners are open.
     pub told: OnceLock<ToldSettings>,
+    /// Policies of fleets, shared by their agents.
+    pub policies: policies::Policies,
     /// Who waits for answers.
     pub settled: settled::Settled,
     /// Wakes the delivery of mails.

@@ -1,4 +1,4 @@
-//! What ends by itself: commands that nobody answered in time and HTTP sessions that nobody used.
+//! What ends by itself: commands that nobody answered in time, and removals of policies that no device came to hear.
 
 use tracing::info;
 
@@ -16,6 +16,10 @@ impl Flows {
             info!("{} commands expired unanswered", expired.len());
             self.agents_changed(&expired);
             expired.iter().for_each(|agent| self.commands_settled(*agent));
+        }
+        let forgotten = self.store.expire_removals(self.clock.now()).await?;
+        if forgotten > 0 {
+            info!("{forgotten} removals of policies were not heard in time");
         }
         Ok(())
     }

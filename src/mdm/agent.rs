@@ -25,6 +25,12 @@ pub struct Agent {
     pub lock: LockWish,
     /// Whether it was told to wipe itself.
     pub wipe: bool,
+    /// Whether it runs iOS, which reads policies of files in a form of its own.
+    pub is_apple: bool,
+    /// Grows with each change of its own tasks; 0: it never had one.
+    pub policy_version: i64,
+    /// The same of its fleet.
+    pub fleet_policy_version: i64,
 }
 
 impl Agent {
@@ -199,6 +205,9 @@ pub(crate) mod tests {
             enroll_status: EnrollStatus::Enrolled,
             lock: LockWish::Never,
             wipe: false,
+            is_apple: false,
+            policy_version: 0,
+            fleet_policy_version: 0,
         }
     }
 

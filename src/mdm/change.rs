@@ -20,8 +20,10 @@ pub enum Change {
     Position { agent: AgentId, computer: ComputerId, at: Timestamp, latitude: String, longitude: String },
     /// The inventory of the device, whole.
     Inventory { agent: AgentId, computer: ComputerId, at: Timestamp, inventory: Box<Inventory> },
-    /// How far a task got on this agent.
+    /// How far a task got on this agent. Counts only while the task is for this agent and has a status here.
     TaskStatus { agent: AgentId, task: TaskId, status: &'static str, at: Timestamp },
+    /// The device was told that this task was taken back.
+    RemovalHeard { agent: AgentId, task: TaskId },
     /// The version of the agent software, as it says itself.
     AgentVersion { agent: AgentId, version: String },
     /// The device acknowledged its unenrollment: the agent, its credentials and tokens go; the computer stays;

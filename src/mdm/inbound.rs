@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     clock::Timestamp,
     ids::{ConnectionNumber, TaskId},
-    mdm::{agent::Agent, change::Change, inventory},
+    mdm::{agent::Agent, change::Change, inventory, policy},
 };
 
 /// Entries that we read in one report of the old `updateStatus` form.
@@ -273,9 +273,7 @@ fn task(tail: &str) -> Option<TaskId> {
 }
 
 fn task_change(agent: &Agent, task: TaskId, status: &str, heard: &Heard) -> Option<Change> {
-    const KNOWN: [&str; 8] =
-        ["pending", "received", "done", "failed", "canceled", "incompatible", "overriden", "waiting"];
-    let status = KNOWN.into_iter().find(|known| *known == status)?;
+    let status = policy::STATUSES.into_iter().chain([policy::WAITING]).find(|known| *known == status)?;
     Some(Change::TaskStatus { agent: agent.id, task, status, at: heard.now })
 }
 

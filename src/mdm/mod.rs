@@ -1,6 +1,7 @@
 //! What messages mean. Values in, values out: no sockets, no SQL, no clock of its own, nothing to wait for.
 
 pub mod agent;
+pub mod applied;
 pub mod catalog;
 pub mod change;
 pub mod deeplink;
@@ -9,4 +10,5 @@ pub mod help_desk;
 pub mod inbound;
 pub mod inventory;
 pub mod owed;
+pub mod policy;
 pub mod version;

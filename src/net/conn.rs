@@ -233,7 +233,7 @@ impl Conn {
     }
 
     async fn read_mail(&mut self) -> Option<Ending> {
-        let Mail { deliveries, committed, write_failed, agent_changed, eviction } =
+        let Mail { deliveries, committed, write_failed, agent_changed, fleet_changed, eviction } =
             if self.takes_messages() { self.outbox.take() } else { self.outbox.take_news() };
         if let Some(committed) = committed {
             self.acknowledge(committed);
@@ -250,6 +250,15 @@ impl Conn {
                 Ok(None) => return Some(Ending::Evicted(Eviction::Revoked)),
                 Err(problem) => {
                     warn!("cannot read an agent again: {problem}");
+                    return Some(Ending::Store);
+                }
+            }
+        }
+        if fleet_changed && !agent_changed {
+            match Box::pin(self.seat.fleet_changed(&self.flows, &mut self.batch)).await {
+                Ok(due) => self.send(due),
+                Err(problem) => {
+                    warn!("cannot read the policies of a fleet: {problem}");
                     return Some(Ending::Store);
                 }
             }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     clock::Timestamp,
+    mdm::policy::{Kind, POLICIES, Policy},
     mqtt::packet::{Connect, Message, QoS, Version},
 };
 
@@ -59,6 +60,13 @@ pub enum HttpReport {
     Position,
     /// PUT `_inventory`.
     Inventory,
+    /// Search for the status of a task and PUT it, once for each of these.
+    TaskStatus {
+        /// Which task.
+        task: i64,
+        /// How far it got, in turn.
+        statuses: &'static [&'static str],
+    },
 }
 
 /// One device's memory.
@@ -151,7 +159,7 @@ impl Device {
         if topic.is_empty() || body.contains("default") {
             return Vec::new();
         }
-        let mut actions = Vec::new();
+        let mut actions: Vec<Action> = carried_out(topic, json).into_iter().map(Action::Http).collect();
         if topic.contains("ping") {
             actions.push(Action::Http(HttpReport::Pong));
         }
@@ -281,6 +289,30 @@ impl Device {
 }
 
 const UNENROLLED: &str = r#"{"unenroll": "unenrolled"}"#;
+
+/// Policies that profile A does not know, or knows under another key (spec/admin.md §7.3).
+const UNKNOWN_TO_A: [&str; 6] = [
+    "disableUnknownAppSources",
+    "periodicGeolocation",
+    "disableNfc",
+    "disableStreamDTMF",
+    "disableStreamSystem",
+    "defaultStreamType",
+];
+
+/// What profile A reports of a policy: the topic names it in any case, the body has exactly its key (§2.4).
+fn carried_out(topic: &str, json: &Value) -> Option<HttpReport> {
+    let is_known = |it: &Policy| !UNKNOWN_TO_A.contains(&it.symbol) && json.get(it.symbol).is_some();
+    let policy = POLICIES.iter().find(|it| is_known(it) && topic.contains(&it.symbol.to_lowercase()))?;
+    let task = json.get("taskId")?;
+    let task = task.as_i64().or_else(|| task.as_str()?.parse().ok())?;
+    let statuses: &[&str] = match policy.kind {
+        Kind::DeployApp | Kind::RemoveApp => &["waiting", "done"], // the user agrees at once
+        Kind::DeployFile | Kind::RemoveFile => &["done", "done"],
+        _ => &["done"],
+    };
+    Some(HttpReport::TaskStatus { task, statuses })
+}
 
 fn is(json: &Value, key: &str, wanted: &str) -> bool {
     json.get(key).and_then(Value::as_str).is_some_and(|it| it.eq_ignore_ascii_case(wanted))

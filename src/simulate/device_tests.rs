@@ -40,7 +40,13 @@ fn profile_a_answers_by_http_from_the_topic_alone() {
     check(Profile::A, "76/agent/S1/Command/Subscribe", FLEET,                      &[Action::Fleet, subscribes("76/fleet/7/#", QoS::AtMostOnce)]);
     check(Profile::A, "76/agent/S1/Command/Subscribe", NO_FLEET,                   &[Action::Fleet]);
     check(Profile::A, "76/fleet/7/Policy/disableWifi/Task/4", r#"{"disableWifi":"default","taskId":"4"}"#, &[]);
-    check(Profile::A, "76/fleet/7/Policy/maximumTimeToLock/Task/4", r#"{"maximumTimeToLock":"5","taskId":4}"#, &[Action::Screen(false), http(Pong)]);
+    let done = |task, statuses| http(HttpReport::TaskStatus { task, statuses });
+    check(Profile::A, "76/fleet/7/Policy/maximumTimeToLock/Task/4", r#"{"maximumTimeToLock":"5","taskId":4}"#, &[done(4, &["done"]), Action::Screen(false), http(Pong)]);
+    check(Profile::A, "76/fleet/7/Policy/disableWifi/Task/4", r#"{"disableWifi":"true","taskId":4}"#, &[done(4, &["done"])]);
+    check(Profile::A, "76/agent/S1/Policy/deployApp/Task/5", r#"{"deployApp":"x","id":"1","versionCode":"2","taskId":"5"}"#, &[done(5, &["waiting", "done"])]);
+    check(Profile::A, "76/agent/S1/Policy/removeFile/Task/6", r#"{"removeFile":"x","taskId":6}"#, &[done(6, &["done", "done"])]);
+    check(Profile::A, "76/fleet/7/Policy/disableNfc/Task/4", r#"{"disableNfc":"true","taskId":4}"#, &[]);
+    check(Profile::A, "76/fleet/7/Policy/disableWifi/Task/4", r#"{"disablewifi":"true","taskId":4}"#, &[]);
 }
 
 #[test]
@@ -84,6 +90,8 @@ fn profile_f_looks_at_json_keys_only() {
     check(Profile::F, "76/agent/S1/Command/Unenroll",  r#"{"unenroll":"Now"}"#,    &[]);
     check(Profile::F, "76/agent/S1/Command/Subscribe", FLEET,                      &[Action::Fleet, subscribes("76/fleet/7/#", QoS::AtLeastOnce)]);
     check(Profile::F, "76/agent/S1/Command/Subscribe", NO_FLEET,                   &[Action::Fleet]);
+    check(Profile::F, "76/fleet/7/file", r#"{"file":[{"removeFile":"x","taskId":"4"}]}"#, &[]);
+    check(Profile::F, "76/fleet/7/Policy/disableWifi/Task/4", r#"{"disableWifi":"true","taskId":4}"#, &[]);
 }
 
 #[test]

@@ -137,6 +137,13 @@ pub async fn report(
             });
             ("POST geolocation", Method::POST, "PluginFlyvemdmGeolocation".to_owned(), input)
         }
+        HttpReport::TaskStatus { task, statuses } => {
+            let mut last = Ok(());
+            for status in statuses {
+                last = report_status(&talk, settings.id, task, status).await;
+            }
+            return last;
+        }
     };
     let request = http
         .request(method, format!("{}/{endpoint}", settings.base))
@@ -145,6 +152,20 @@ pub async fn report(
         .header(CONTENT_TYPE, "application/json")
         .body(low_bytes(&json!({"input": input}).to_string()));
     finish(at, request).await.map(|_| ())
+}
+
+/// Profile A opens a session for each status, looks for its row and takes the first that it finds.
+async fn report_status(talk: &Talk<'_>, agent: i64, task: i64, status: &str) -> Result<(), Refused> {
+    let session = talk.open_session().await?;
+    let of_agent = format!("criteria[0][field]=5&criteria[0][searchtype]=contains&criteria[0][value]={agent}");
+    let of_task = format!("criteria[1][field]=6&criteria[1][searchtype]=contains&criteria[1][value]={task}");
+    let search = format!("search/PluginFlyvemdmTaskstatus/?{of_agent}&{of_task}&forcedisplay=2");
+    let found = talk.ask("search task status", Method::GET, &search, &session, None).await?;
+    // A task that was taken back in the meantime has no status any more.
+    let Some(row) = number(&found["data"][0]["2"]) else { return Ok(()) };
+    let body = low_bytes(&json!({"input": {"status": status}}).to_string());
+    let endpoint = format!("PluginFlyvemdmTaskstatus/{row}");
+    talk.ask("PUT task status", Method::PUT, &endpoint, &session, Some(body)).await.map(|_| ())
 }
 
 struct Talk<'a> {

@@ -110,16 +110,6 @@ pub async fn set_enroll_status(tx: &mut Tx, agent: AgentId, status: EnrollStatus
     set(tx, "update agent set enroll_status = $2 where agent_id = $1", agent, status.as_str()).await
 }
 
-/// Moves the agent to a fleet of its own entity. `false`: there is no such agent, or the fleet is not there.
-///
-/// # Errors
-/// The database refused.
-pub async fn set_fleet(tx: &mut Tx, agent: AgentId, fleet: FleetId) -> Result<bool, StoreError> {
-    let sql = "update agent set fleet_id = $2 where agent_id = $1 and exists \
-         (select 1 from fleet where fleet.fleet_id = $2 and fleet.entity_id = agent.entity_id)";
-    set(tx, sql, agent, fleet.0).await
-}
-
 /// Ends an agent whether its device agrees or not. The computer stays; open commands are cancelled with the detail.
 /// `false`: there is no such agent.
 ///

@@ -12,8 +12,6 @@ use crate::{
     mdm::inventory::Inventory,
 };
 
-/// Rows of `task_status` per agent; further task ids are ignored.
-pub const TASK_STATUSES_PER_AGENT_MAX: i64 = 1000;
 /// Longest text that is taken from an inventory into a column of its own, in characters.
 const COLUMN_CHARS_MAX: usize = 255;
 /// How many rows a statement may carry. Few sizes, so that prepared statements are found again; the rest is filled with
@@ -94,16 +92,23 @@ static POSITION: Family = Family::new(
      and not exists (select 1 from geolocation g where g.computer_id = v.computer_id and g.at = v.at \
          and g.latitude = v.latitude and g.longitude = v.longitude)",
 );
-// `rank`: how many rows of the same agent stand before this one in the same statement.
+// The checks of spec/mqtt.md §4.6: the task is for the agent itself or its current fleet, only what moves something waits for the user;
+// and what the agent overrides by a task of its own it does not carry out, whatever it says.
 static TASK_STATUS: Family = Family::new(
-    "agent_id, task_id, status, updated_at, rank, most",
-    6,
-    "insert into task_status (agent_id, task_id, status, updated_at) \
-     select v.agent_id, v.task_id, v.status, v.updated_at from v \
-     where exists (select 1 from agent where agent.agent_id = v.agent_id) \
-     and (exists (select 1 from task_status t where t.agent_id = v.agent_id and t.task_id = v.task_id) \
-         or (select count(*) from task_status t where t.agent_id = v.agent_id) + v.rank < v.most) \
-     on conflict (agent_id, task_id) do update set status = excluded.status, updated_at = excluded.updated_at",
+    "agent_id, task_id, status, updated_at",
+    4,
+    "update task_status set status = v.status, updated_at = v.updated_at from v, task t, agent a \
+     where task_status.agent_id = v.agent_id and task_status.task_id = v.task_id \
+     and t.task_id = v.task_id and a.agent_id = v.agent_id \
+     and (t.agent_id = a.agent_id or t.fleet_id = a.fleet_id) \
+     and (v.status <> 'waiting' or t.policy in ('deployApp', 'removeApp', 'deployFile', 'removeFile')) \
+     and (t.agent_id is not null or not exists (select 1 from task o \
+         where o.agent_id = a.agent_id and o.policy = t.policy and o.subject = t.subject))",
+);
+static REMOVAL_HEARD: Family = Family::new(
+    "agent_id, task_id",
+    2,
+    "delete from task_removal where (agent_id, task_id) in (select v.agent_id, v.task_id from v)",
 );
 static VERSION: Family = Family::new(
     "agent_id, version",
@@ -157,6 +162,11 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     let positions = merged.positions.into_iter().map(|Position { computer, at, latitude, longitude }| {
         [computer.0.into(), at.0.into(), latitude.into(), longitude.into(), received_at.0.into()]
     });
+    let statuses = merged
+        .task_statuses
+        .into_iter()
+        .map(|((agent, task), (status, at))| [agent.0.into(), task.0.into(), status.into(), at.0.into()]);
+    let removals = merged.removals_heard.into_iter().map(|(agent, task)| [agent.0.into(), task.0.into()]);
     let versions = merged.versions.into_iter().map(|(agent, version)| [agent.0.into(), version.into()]);
     let sent = merged.sent.into_iter().map(|(command, (to, at))| [command.0.into(), to.0.into(), at.0.into()]);
     let delivered = merged.delivered.into_iter().map(|(command, at)| [command.0.into(), at.0.into()]);
@@ -165,8 +175,8 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     let mut all = SEEN.statements(seen, [NOBODY, NO_NUMBER]);
     all.extend(PRESENCE.statements(presence, [NOBODY, NO_FLAG, NO_NUMBER, NO_FLAG, NO_NUMBER]));
     all.extend(POSITION.statements(positions.collect(), [NOBODY, NO_NUMBER, no_text(), no_text(), NO_NUMBER]));
-    let none = [NOBODY, NO_NUMBER, no_text(), NO_NUMBER, NO_NUMBER, NO_NUMBER];
-    all.extend(TASK_STATUS.statements(task_rows(merged.task_statuses), none));
+    all.extend(TASK_STATUS.statements(statuses.collect(), [NOBODY, NO_NUMBER, no_text(), NO_NUMBER]));
+    all.extend(REMOVAL_HEARD.statements(removals.collect(), [NOBODY, NO_NUMBER]));
     all.extend(VERSION.statements(versions.collect(), [NOBODY, no_text()]));
     all.extend(merged.inventories.into_iter().map(|(computer, (at, it))| inventory(computer, at, *it)));
     all.extend(SENT.statements(sent.collect(), [NOBODY, NO_NUMBER, NO_NUMBER]));
@@ -174,24 +184,6 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     all.extend(ANSWERED.statements(answered.collect(), [NOBODY, no_text(), NO_NUMBER]));
     all.extend(merged.credentials.into_iter().map(|(agent, credential)| older_credentials_end(agent, credential)));
     all
-}
-
-fn task_rows(statuses: super::merge::TaskStatuses) -> Vec<[Value; 6]> {
-    let (mut before, mut rank) = (None, 0);
-    let rows = statuses.into_iter().enumerate().map(|(n, ((agent, task), (status, at)))| {
-        // What an earlier statement wrote is counted by the database.
-        rank = if before == Some(agent) && n % SIZES[SIZES.len() - 1] != 0 { rank + 1 } else { 0 };
-        before = Some(agent);
-        [
-            agent.0.into(),
-            task.0.into(),
-            status.into(),
-            at.0.into(),
-            Value::from(rank),
-            TASK_STATUSES_PER_AGENT_MAX.into(),
-        ]
-    });
-    rows.collect()
 }
 
 /// An older inventory does not replace a newer one. The topic of the agent stays what it was, whatever the serial says now.
@@ -279,7 +271,9 @@ mod tests {
     #[test]
     fn every_family_has_as_many_arguments_as_placeholders() {
         // `Statement::new` counts them in debug builds.
-        for family in [&SEEN, &PRESENCE, &POSITION, &TASK_STATUS, &VERSION, &SENT, &DELIVERED, &ANSWERED] {
+        for family in
+            [&SEEN, &PRESENCE, &POSITION, &TASK_STATUS, &REMOVAL_HEARD, &VERSION, &SENT, &DELIVERED, &ANSWERED]
+        {
             assert_eq!(family.columns.split(',').count(), family.width, "{}", family.columns);
             for (size, rows) in SIZES.iter().enumerate() {
                 family.statement(size, vec![NOBODY; family.width * rows]);

@@ -31,7 +31,10 @@ const OWED_COMMANDS_MAX: i64 = 256;
 
 /// The columns that [`agent`] reads; `a` is the agent and `f` its fleet.
 pub(super) const AGENT_COLUMNS: &str = "a.agent_id, a.entity_id, a.serial, a.computer_id, a.fleet_id, \
-     f.is_default as fleet_is_default, a.enroll_status, a.lock_wish, a.wipe";
+     f.is_default as fleet_is_default, a.enroll_status, a.lock_wish, a.wipe, a.mdm_type, a.policy_version, \
+     f.policy_version as fleet_policy_version";
+/// Whether the agent `a` must still hear that tasks were taken back.
+const HAS_REMOVALS: &str = "exists (select 1 from task_removal r where r.agent_id = a.agent_id) as has_removals";
 
 /// Somebody waits to know who has this name.
 pub(super) struct Lookup {
@@ -76,7 +79,7 @@ async fn logins_of(readers: &Readers, names: Vec<String>) -> Result<HashMap<Stri
          exists (select 1 from credential o where o.agent_id = a.agent_id and o.credential_id < c.credential_id) \
              as has_older_credentials, \
          exists (select 1 from command k where k.agent_id = a.agent_id \
-             and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands \
+             and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands, {HAS_REMOVALS} \
          from (select credential_id, agent_id, username, secret, \
                  row_number() over (partition by username order by credential_id desc) as place \
                from credential where username in ({places})) c \
@@ -90,6 +93,7 @@ async fn logins_of(readers: &Readers, names: Vec<String>) -> Result<HashMap<Stri
             credential: CredentialId(row.int("credential_id")),
             has_older_credentials: row.flag("has_older_credentials"),
             has_open_commands: row.flag("has_open_commands"),
+            has_removals: row.flag("has_removals"),
         };
         found.entry(row.text("username")).or_default().push(Login { secret: row.text("secret"), who });
     }
@@ -156,6 +160,9 @@ pub(super) fn agent(row: &Row) -> Option<Agent> {
         enroll_status: EnrollStatus::parse(&row.text("enroll_status"))?,
         lock: LockWish::parse(&row.text("lock_wish"))?,
         wipe: row.flag("wipe"),
+        is_apple: row.text("mdm_type") == "apple",
+        policy_version: row.int("policy_version"),
+        fleet_policy_version: row.int("fleet_policy_version"),
     })
 }
 
@@ -167,7 +174,7 @@ impl Store {
     pub async fn owed(&self, agent: AgentId) -> Result<Option<Owed>, StoreError> {
         let now: Timestamp = self.clock().now();
         let sql = format!(
-            "select {AGENT_COLUMNS}, k.command_id, k.name as command_name, k.sent_to \
+            "select {AGENT_COLUMNS}, {HAS_REMOVALS}, k.command_id, k.name as command_name, k.sent_to \
              from agent a join fleet f on f.fleet_id = a.fleet_id \
              left join command k on k.agent_id = a.agent_id and k.state in ('queued', 'sent', 'delivered') \
                  and k.state <> 'delivered' and (k.expires_at is null or k.expires_at > $2) \
@@ -182,7 +189,8 @@ impl Store {
             })
         });
         let commands = commands.collect();
+        let has_removals = rows.first().is_some_and(|row| row.flag("has_removals"));
         let agent = rows.first().and_then(self::agent);
-        Ok(agent.map(|agent| Owed { agent, commands }))
+        Ok(agent.map(|agent| Owed { agent, commands, has_removals }))
     }
 }

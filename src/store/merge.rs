@@ -59,6 +59,7 @@ pub(super) struct Merged {
     pub(super) touches: BTreeMap<AgentId, Touch>,
     pub(super) positions: BTreeSet<Position>,
     pub(super) task_statuses: TaskStatuses,
+    pub(super) removals_heard: BTreeSet<(AgentId, TaskId)>,
     pub(super) versions: BTreeMap<AgentId, String>,
     pub(super) inventories: BTreeMap<ComputerId, (Timestamp, Box<Inventory>)>,
     pub(super) sent: BTreeMap<CommandId, (ConnectionNumber, Timestamp)>,
@@ -96,6 +97,9 @@ impl Merged {
             }
             Change::TaskStatus { agent, task, status, at } => {
                 self.task_statuses.insert((agent, task), (status, at));
+            }
+            Change::RemovalHeard { agent, task } => {
+                self.removals_heard.insert((agent, task));
             }
             Change::AgentVersion { agent, version } => {
                 self.versions.insert(agent, clipped(version, VERSION_CHARS_MAX));

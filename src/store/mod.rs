@@ -22,10 +22,10 @@ pub mod invitation;
 mod login;
 mod merge;
 pub mod session;
+pub mod task;
 mod writer;
 
 pub use crate::mdm::owed::OpenCommand;
-pub use apply::TASK_STATUSES_PER_AGENT_MAX;
 use db::{Engine, Readers, Row, Statement, Story, Tx};
 use login::Lookup;
 pub use writer::BatchFigures;
@@ -78,6 +78,8 @@ pub enum LoginOf {
         has_older_credentials: bool,
         /// Whether queued or sent commands wait for it.
         has_open_commands: bool,
+        /// Whether it must still hear that tasks were taken back.
+        has_removals: bool,
     },
     /// A service account's.
     Service {
@@ -99,6 +101,8 @@ pub struct Owed {
     pub agent: Agent,
     /// Queued and sent commands that have not expired, oldest first.
     pub commands: Vec<OpenCommand>,
+    /// Whether it must still hear that tasks were taken back.
+    pub has_removals: bool,
 }
 
 impl Store {

@@ -20,5 +20,7 @@ mod simulated;
 mod start_and_stop;
 mod stock_clients;
 mod store;
+mod task_store;
+mod tasks;
 mod welcome;
 mod wire;

@@ -20,6 +20,16 @@ async fn a_device_lives_its_life_on_postgres_across_a_crash() {
     phone.hears("/Command/Ping").await;
     phone.says("Status/Ping", "!").await;
     until("the ping is answered", async || server.command(&asked["command_id"]).await["state"] == "answered").await;
+    let number = fleet.to_string();
+    let added = server.cli(&["task", "add", "--fleet", &number, "--policy", "disableCamera", "--value", "1"]).await;
+    let task = added["id"].to_string();
+    phone.link().subscribes(&format!("0/fleet/{fleet}/#"), 1).await;
+    phone.hears(&format!("/Policy/disableCamera/Task/{task}")).await;
+    phone.says(&format!("Status/Task/{task}"), r#"{ "status": "done" }"#).await;
+    let status = async || server.cli(&["task", "show", &task]).await["statuses"][0]["status"].clone();
+    until("the policy is carried out", async || status().await == "done").await;
+    server.cli(&["task", "remove", &task]).await;
+    assert!(phone.hears(&format!("/Policy/disableCamera/Task/{task}")).await.payload.contains("default"));
 
     server.kill_9();
     server.start_again().await;

@@ -135,15 +135,21 @@ async fn a_password_hash_of_a_flyve_server_still_opens() {
 async fn reports_as_the_documents_write_them_become_rows() {
     let server = Server::start().await;
     let mut phone = server.enrolled("REPORTS").await;
+    let mut tasks = Vec::new();
+    for policy in ["disableWifi", "disableGPS", "disableNfc"] {
+        let task = server.cli(&["task", "add", "--agent", "REPORTS", "--policy", policy, "--value", "1"]).await;
+        tasks.push(task["id"].as_i64().unwrap());
+    }
+    let [first, second, third] = tasks[..] else { panic!("three tasks") };
     phone.comes_up(&server).await;
     for (topic, body) in [
         ("Status/Geolocation", r#"{"latitude":"10.2485486","longitude":"-67.5904498","datetime":1499364642}"#),
         ("Status/Geolocation", r#"{"latitude":48.1054276,"longitude":-1.67820699,"datetime":1476345332}"#),
         ("Status/Geolocation", r#"{"datetime":1499364643,"gps":"off"}"#),
         ("Status/Geolocation", "?"),
-        ("Status/Task/12", r#"{ "status": "done" }"#),
-        ("Status/Task", r#"{"updateStatus":[{"taskId":13,"status":"received"}]}"#),
-        ("Policy/disableWifi/Task/14/Status/Task/14", r#"{ "status": "done" }"#),
+        (&format!("Status/Task/{first}"), r#"{ "status": "done" }"#),
+        ("Status/Task", &format!(r#"{{"updateStatus":[{{"taskId":{second},"status":"received"}}]}}"#)),
+        (&format!("Policy/disableNfc/Task/{third}/Status/Task/{third}"), r#"{ "status": "done" }"#),
         ("Status/Inventory", &enrollment::inventory_xml("REPORTS")),
         ("FlyvemdmManifest/Status/Version", r#"{"version":"2.0.1"}"#),
     ] {
@@ -154,7 +160,8 @@ async fn reports_as_the_documents_write_them_become_rows() {
     assert_eq!(positions, expected.map(|(latitude, at)| (latitude.to_owned(), at * 1000)));
     let question = "select status, task_id from task_status order by task_id";
     let statuses = crate::support::sqlite::pairs(&server, question).await;
-    assert_eq!(statuses, [("done", 12), ("received", 13), ("done", 14)].map(|(status, id)| (status.to_owned(), id)));
+    let expected = [("done", first), ("received", second), ("done", third)];
+    assert_eq!(statuses, expected.map(|(status, id)| (status.to_owned(), id)));
     let question = "select serial || '/' || uuid || '/' || name || '/' || model || '/' || os_name || '/' || os_version, 1 from computer";
     let computers = crate::support::sqlite::pairs(&server, question).await;
     assert_eq!(computers[0].0, "REPORTS/uuid-REPORTS/Pixel of REPORTS/Pixel 2/Android/8.1.0");

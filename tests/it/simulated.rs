@@ -1,6 +1,58 @@
 //! The simulator against the real server: a mixed fleet enrolls, works, loses connections, comes back, and leaves nothing behind.
 
-use crate::support::Server;
+use std::{
+    collections::BTreeMap,
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{
+    Server,
+    server::{MDMQ, rows},
+    until,
+};
+
+/// Ends with the value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn simulated_devices_carry_policies_out_as_their_agents_do() {
+    let server = Server::start().await;
+    let url = server.http_url();
+    let mut command = Command::new(MDMQ);
+    command.args(["simulate", "--agents", "3", "--duration", "0", "--keep", "--url", &url]);
+    command.env("MDMQ_DATA_DIR", server.data_dir()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _simulation = Running(command.spawn().unwrap());
+    let mut agents = Vec::new();
+    until("three devices are online", async || {
+        agents = rows(&server.cli(&["agent", "list"]).await).to_vec();
+        agents.iter().filter(|it| it["is_online"] == true).count() == 3
+    })
+    .await;
+    let fleet = server.fleet("Demo").await;
+    for agent in &agents {
+        server.moves(agent["serial"].as_str().unwrap(), fleet).await;
+    }
+    let arguments = ["task", "add", "--fleet", &fleet.to_string(), "--policy", "disableCamera", "--value", "1"];
+    let task = server.cli(&arguments).await["id"].to_string();
+    let mut counts = BTreeMap::new();
+    // A reports by HTTP, B below the topic that the policy arrived on, F never.
+    until("both Android devices are done", async || {
+        counts = BTreeMap::new();
+        for status in rows(&server.cli(&["task", "show", &task]).await["statuses"]) {
+            *counts.entry(status["status"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        }
+        counts.get("done") == Some(&2)
+    })
+    .await;
+    assert_eq!(counts.get("pending"), Some(&1), "{counts:?}");
+}
 
 #[tokio::test]
 async fn a_simulated_fleet_lives_without_an_error() {

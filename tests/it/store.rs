@@ -5,14 +5,14 @@ use std::{future::Future, time::Duration};
 use mdmq::{
     clock::{Clock, Timestamp},
     config::{Database, Secret},
-    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, FleetId, TaskId},
+    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
     mdm::{
         agent::{EnrollStatus, LockWish},
         change::Change,
         inventory::Inventory,
     },
     store::{
-        LoginOf, Store, StoreError, TASK_STATUSES_PER_AGENT_MAX,
+        LoginOf, Store, StoreError,
         agent::{self, AgentFilter},
         command::{self, CommandFilter},
         db::{Row, Statement, Value},
@@ -22,19 +22,19 @@ use mdmq::{
 use crate::support::postgres;
 
 /// A database and its directory.
-struct Place {
+pub struct Place {
     database: Database,
     dir: tempfile::TempDir,
 }
 
 impl Place {
-    async fn open(&self) -> Result<Store, StoreError> {
+    pub async fn open(&self) -> Result<Store, StoreError> {
         Store::open(&self.database, self.dir.path(), Clock::System, |_| {}).await
     }
 }
 
 /// Runs the story on each engine.
-fn on_both<F: Future<Output = ()>>(story: impl Fn(Place) -> F) {
+pub fn on_both<F: Future<Output = ()>>(story: impl Fn(Place) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for url in [String::new(), postgres::fresh_database()] {
         let place = Place { database: Database { url: Secret(url) }, dir: tempfile::tempdir().unwrap() };
@@ -43,22 +43,22 @@ fn on_both<F: Future<Output = ()>>(story: impl Fn(Place) -> F) {
     }
 }
 
-async fn said(store: &Store, changes: Vec<Change>) -> Result<(), StoreError> {
+pub async fn said(store: &Store, changes: Vec<Change>) -> Result<(), StoreError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     store.submit(changes, move |outcome| tell.send(outcome).unwrap());
     told.await.unwrap()
 }
 
-async fn did(store: &Store, sql: &'static str, args: Vec<Value>) -> Vec<Row> {
+pub async fn did(store: &Store, sql: &'static str, args: Vec<Value>) -> Vec<Row> {
     store.write(move |tx| Box::pin(async move { tx.rows(Statement::new(sql, args)).await })).await.unwrap()
 }
 
-async fn asked(store: &Store, sql: &'static str) -> Row {
+pub async fn asked(store: &Store, sql: &'static str) -> Row {
     store.row(Statement::new(sql, [])).await.unwrap().unwrap()
 }
 
 /// A computer and an agent on it in the default fleet of the root, with one credential named after the serial.
-async fn enrolled(store: &Store, serial: &'static str) -> (AgentId, ComputerId) {
+pub async fn enrolled(store: &Store, serial: &'static str) -> (AgentId, ComputerId) {
     let computer = did(
         store,
         "insert into computer (entity_id, serial, created_at) values (0, $1, 1) returning computer_id",
@@ -135,12 +135,13 @@ fn a_login_is_found_by_its_name_newest_first() {
         let newer = credential(&store, agent.0, "AZERTY").await;
         let logins = store.logins("AZERTY").await.unwrap();
         assert_eq!(logins.len(), 2);
-        let LoginOf::Agent { agent: found, credential, has_older_credentials, has_open_commands } = &logins[0].who
+        let LoginOf::Agent { agent: found, credential, has_older_credentials, has_open_commands, has_removals } =
+            &logins[0].who
         else {
             panic!("an agent's login");
         };
         assert_eq!((found.id, *credential), (agent, CredentialId(newer)));
-        assert!(found.fleet_is_default && *has_older_credentials && !has_open_commands);
+        assert!(found.fleet_is_default && *has_older_credentials && !has_open_commands && !has_removals);
         said(&store, vec![Change::CredentialUsed { agent, credential: CredentialId(newer) }]).await.unwrap();
         assert_eq!(store.logins("AZERTY").await.unwrap().len(), 1);
 
@@ -183,6 +184,7 @@ fn reports_may_be_repeated_and_may_come_from_nowhere() {
                 Change::Inventory { agent, computer, at, inventory: Box::new(inventory.clone()) },
                 Change::TaskStatus { agent, task: TaskId(1), status: "received", at },
                 Change::TaskStatus { agent, task: TaskId(1), status: "done", at },
+                Change::RemovalHeard { agent, task: TaskId(1) },
                 Change::AgentVersion { agent, version: "2.1\0".into() },
                 Change::Answered { agent, command: "ping", at },
                 Change::Sent { command: CommandId(99), connection: ConnectionNumber(1), at },
@@ -196,13 +198,13 @@ fn reports_may_be_repeated_and_may_come_from_nowhere() {
         let counts = asked(
             &store,
             "select (select count(*) from geolocation) as positions, (select count(*) from task_status) as statuses, \
-             (select status from task_status) as status, (select version from agent) as version, \
+             (select version from agent) as version, \
              (select serial from agent) as serial, (select model from computer) as model, \
              (select latitude from geolocation) as latitude, (select inventory from computer) as xml",
         )
         .await;
-        assert_eq!((counts.int("positions"), counts.int("statuses")), (1, 1));
-        assert_eq!((counts.text("status").as_str(), counts.text("serial").as_str()), ("done", "AZERTY"));
+        assert_eq!((counts.int("positions"), counts.int("statuses")), (1, 0), "nobody gave it a task");
+        assert_eq!(counts.text("serial"), "AZERTY");
         assert_eq!(
             (counts.text("version").as_str(), counts.text("latitude").as_str()),
             ("2.1\u{fffd}", "48.8\u{fffd}")
@@ -211,12 +213,6 @@ fn reports_may_be_repeated_and_may_come_from_nowhere() {
             (counts.text("model").as_str(), counts.text("xml").as_str()),
             ("Pixel", "<REQUEST>\u{fffd}</REQUEST>")
         );
-
-        let many =
-            (0..3000).map(|task| Change::TaskStatus { agent, task: TaskId(task), status: "done", at: Timestamp(1) });
-        said(&store, many.collect()).await.unwrap();
-        let rows = asked(&store, "select count(*) as count from task_status").await.int("count");
-        assert_eq!(rows, TASK_STATUSES_PER_AGENT_MAX);
         store.close().await.unwrap();
     });
 }
@@ -301,7 +297,6 @@ fn administrators_change_and_list_agents() {
                     assert!(agent::set_lock_wish(tx, id, LockWish::Lock).await?);
                     assert!(agent::set_wipe(tx, id, true).await?);
                     assert!(agent::set_enroll_status(tx, id, EnrollStatus::Unenrolling).await?);
-                    assert!(!agent::set_fleet(tx, id, FleetId(99)).await?);
                     assert!(!agent::set_wipe(tx, AgentId(99), true).await?);
                     Ok(())
                 })
@@ -391,7 +386,7 @@ fn a_database_of_a_later_release_is_refused() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
         let later = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
-             select 99, description, success, checksum, 0 from _sqlx_migrations returning 1 as one";
+             select 99, description, success, checksum, 0 from _sqlx_migrations where version = 1 returning 1 as one";
         did(&store, later, vec![]).await;
         store.close().await.unwrap();
         assert!(matches!(place.open().await.err(), Some(StoreError::Newer(99))));

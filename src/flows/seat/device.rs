@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Farewell, Subscribed, as_publish};
+use super::{
+    Farewell, Subscribed, as_publish,
+    policies::{Known, Telling},
+};
 use crate::{
     broker::{acl, outbox::Outbox},
     flows::{Flows, ingest::Batch},
-    ids::{AgentId, CommandId, ConnectionNumber},
+    ids::{AgentId, CommandId, ConnectionNumber, TaskId},
     mdm::{
         agent::Agent,
         change::Change,
@@ -23,6 +26,9 @@ use crate::{
     },
     store::StoreError,
 };
+
+/// Marks the tag of a delivery that tells a removal; the rest of it is the task. Others are numbers of commands.
+const REMOVAL_TAG: u64 = 1 << 63;
 
 /// A filter that was granted, in canonical spelling.
 struct Granted {
@@ -60,6 +66,7 @@ pub struct DeviceSeat {
     agent: Arc<Agent>,
     connection: ConnectionNumber,
     open_commands: Waiting,
+    policies: Known,
     outbox: Arc<Outbox>,
     filters: Vec<Granted>,
     will: Option<Message>,
@@ -71,11 +78,13 @@ impl DeviceSeat {
         agent: Arc<Agent>,
         connection: ConnectionNumber,
         has_open_commands: bool,
+        has_removals: bool,
         will: Option<Message>,
         outbox: Arc<Outbox>,
     ) -> Self {
         let open_commands = if has_open_commands { Waiting::Unread } else { Waiting::Names(Vec::new()) };
-        Self { agent, connection, open_commands, outbox, filters: Vec::new(), will }
+        let policies = Known::new(has_removals);
+        Self { agent, connection, open_commands, policies, outbox, filters: Vec::new(), will }
     }
 
     pub(super) fn serial(&self) -> &str {
@@ -102,6 +111,11 @@ impl DeviceSeat {
     }
 
     pub(super) fn delivered(&mut self, tag: u64, flows: &Flows, batch: &mut Batch) {
+        if tag & REMOVAL_TAG != 0 {
+            let task = TaskId((tag ^ REMOVAL_TAG).cast_signed());
+            batch.changes.push(Change::RemovalHeard { agent: self.agent.id, task });
+            return;
+        }
         let Ok(command) = i64::try_from(tag) else { return };
         batch.changes.push(Change::Delivered { command: CommandId(command), at: flows.clock.now() });
     }
@@ -113,6 +127,7 @@ impl DeviceSeat {
         batch: &mut Batch,
     ) -> Result<Subscribed, StoreError> {
         let commands = self.open_commands(flows).await?;
+        self.policies.read(flows, &self.agent).await?;
         let mut granted = Vec::with_capacity(filters.len());
         let mut found = Vec::new();
         for (filter, qos) in filters {
@@ -146,7 +161,7 @@ impl DeviceSeat {
 
     /// What the device finds retained under a filter, and the questions that wait for it.
     fn find(
-        &self,
+        &mut self,
         flows: &Flows,
         filter: &str,
         qos: QoS,
@@ -167,6 +182,11 @@ impl DeviceSeat {
                 continue;
             }
             found.push(self.due(&prefix, due, qos, slashed, flows, batch));
+        }
+        for telling in self.policies.owed(&self.agent, &prefix) {
+            if topic::matches(filter, &telling.message.topic) {
+                found.push(self.tell(telling, qos, slashed, true, batch));
+            }
         }
         if topic::matches(filter, MANIFEST_TOPIC) {
             let message = Message {
@@ -195,6 +215,33 @@ impl DeviceSeat {
         let qos = qos.min(message.qos);
         let tag = tag.filter(|_| qos > QoS::AtMostOnce);
         Delivery { message: Arc::new(message), qos, retain: due.retain, slashed, tag }
+    }
+
+    /// Brings a policy into the form of a subscription. A removal is told once.
+    fn tell(&mut self, telling: Telling, qos: QoS, slashed: bool, retain: bool, batch: &mut Batch) -> Delivery {
+        let Telling { message, removal } = telling;
+        let qos = qos.min(message.qos);
+        let mut tag = None;
+        if let Some(task) = removal {
+            self.policies.hand_over(task);
+            if qos == QoS::AtMostOnce {
+                batch.changes.push(Change::RemovalHeard { agent: self.agent.id, task });
+            } else {
+                tag = Some(REMOVAL_TAG | task.0.cast_unsigned());
+            }
+        }
+        Delivery { message, qos, retain, slashed, tag }
+    }
+
+    /// Policies that a device has subscribed, live. The others it finds when it does.
+    fn tell_live(&mut self, tellings: Vec<Telling>, batch: &mut Batch) -> Vec<Delivery> {
+        let mut deliveries = Vec::with_capacity(tellings.len());
+        for telling in tellings {
+            if let Some((qos, slashed)) = self.subscription(&telling.message.topic) {
+                deliveries.push(self.tell(telling, qos, slashed, false, batch));
+            }
+        }
+        deliveries
     }
 
     async fn open_commands(&mut self, flows: &Flows) -> Result<Vec<OpenCommand>, StoreError> {
@@ -247,7 +294,20 @@ impl DeviceSeat {
                 deliveries.push(self.due(&prefix, due, qos, slashed, flows, batch));
             }
         }
+        let changed = self.policies.agent_changed(flows, &old, &self.agent, now.has_removals, &prefix).await?;
+        deliveries.extend(self.tell_live(changed, batch));
         Ok(Some(deliveries))
+    }
+
+    /// The policies of its fleet changed: tells the device what is different, without a question about the agent.
+    pub(super) async fn fleet_changed(
+        &mut self,
+        flows: &Flows,
+        batch: &mut Batch,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let prefix = self.agent.address().to_string();
+        let changed = self.policies.fleet_changed(flows, &self.agent, &prefix).await?;
+        Ok(self.tell_live(changed, batch))
     }
 
     /// Highest quality of service of the filters that match, and whether the slashed spelling was asked for alone.

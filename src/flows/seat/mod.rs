@@ -2,6 +2,7 @@
 //! of a device and of a service account.
 
 mod device;
+mod policies;
 mod service;
 
 use std::sync::Arc;
@@ -81,8 +82,14 @@ impl Flows {
         let will = connect.will.take();
         let seated = match admission.principal {
             Principal::Device(agent) => {
-                let seat =
-                    DeviceSeat::new(agent, admission.connection, admission.has_open_commands, will, outbox.clone());
+                let seat = DeviceSeat::new(
+                    agent,
+                    admission.connection,
+                    admission.has_open_commands,
+                    admission.has_removals,
+                    will,
+                    outbox.clone(),
+                );
                 Seated { seat: Seat::Device(Box::new(seat)), outbox: outbox.clone(), saved: None }
             }
             Principal::Service(account) => {
@@ -187,6 +194,17 @@ impl Seat {
         match self {
             Seat::Device(it) => it.changed(flows, batch).await,
             Seat::Nobody | Seat::Service(_) => Ok(Some(Vec::new())),
+        }
+    }
+
+    /// The policies of the agent's fleet changed: what to tell it now.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn fleet_changed(&mut self, flows: &Flows, batch: &mut Batch) -> Result<Vec<Delivery>, StoreError> {
+        match self {
+            Seat::Device(it) => it.fleet_changed(flows, batch).await,
+            Seat::Nobody | Seat::Service(_) => Ok(Vec::new()),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{datadir::DataDir, flows::Flows};
 mod agents;
 mod error;
 mod invitations;
+mod tasks;
 mod tenants;
 
 use error::Error;
@@ -48,6 +49,10 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/agents", get(agents::list))
         .route("/agents/{id}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agents/{id}/commands", post(agents::command))
+        .route("/policies", get(tasks::list_policies))
+        .route("/policies/{symbol}", get(tasks::show_policy))
+        .route("/tasks", get(tasks::list).post(tasks::add))
+        .route("/tasks/{id}", get(tasks::show).patch(tasks::change).delete(tasks::remove))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -21,6 +21,7 @@ mod agent;
 mod geolocation;
 mod request;
 mod session;
+mod task_status;
 #[cfg(test)]
 mod tests;
 mod welcome;
@@ -72,6 +73,14 @@ async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
             Method::POST => agent::enroll(flows, request).await,
             Method::GET | Method::HEAD => agent::show(flows, request).await,
             Method::PUT | Method::PATCH => agent::hear(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        "search" if request.path.get(1).is_some_and(|it| it == task_status::ITEM_TYPE) => match request.method {
+            Method::GET | Method::HEAD => task_status::search(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        task_status::ITEM_TYPE => match request.method {
+            Method::PUT | Method::PATCH => task_status::report(flows, request).await,
             _ => Err(ApiError::no_method()),
         },
         "PluginFlyvemdmGeolocation" => match request.method {

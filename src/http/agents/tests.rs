@@ -9,7 +9,7 @@ use crate::{
     broker::{hub::Hub, retained::Retained},
     clock::Clock,
     config::{Config, Database},
-    flows::{Flows, SecretKey, ToldSettings, invite::Wish, settled::Settled},
+    flows::{Flows, SecretKey, ToldSettings, invite::Wish, policies::Policies, settled::Settled},
     metrics::Metrics,
     store::{Store, db::Statement},
 };
@@ -61,6 +61,7 @@ impl World {
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),
+            policies: Policies::default(),
             settled: Settled::default(),
             mail_waits: tokio::sync::Notify::new(),
         });

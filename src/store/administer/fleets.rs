@@ -9,6 +9,7 @@ use crate::{
     store::{
         Store, StoreError,
         db::{Row, Statement, Tx, Value},
+        task,
     },
 };
 
@@ -86,17 +87,19 @@ impl Store {
         .await
     }
 
-    /// Removes a fleet; its agents go to the default one. Answers who was moved.
+    /// Removes a fleet with its tasks; its agents go to the default one, and must hear that the tasks were taken back until
+    /// `removal_until`. Answers who was moved.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn remove_fleet(&self, id: FleetId) -> Answer<Vec<AgentId>> {
+    pub async fn remove_fleet(&self, id: FleetId, removal_until: Timestamp) -> Answer<Vec<AgentId>> {
         self.write(move |tx| {
             Box::pin(async move {
                 let Some((_, is_default)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
                 if is_default {
                     return Ok(Err(Refused::Conflict("the default fleet of an entity cannot be removed".into())));
                 }
+                task::tasks_of_fleet_end(tx, id, removal_until).await?;
                 let moved = tx
                     .rows(Statement::new(
                         "update agent set fleet_id = (select d.fleet_id from fleet d join fleet f on f.entity_id = d.entity_id \
@@ -137,23 +140,27 @@ impl Store {
         Ok(self.rows(Statement::new(sql, args)).await?.iter().map(agent_view).collect())
     }
 
-    /// Puts an agent into another fleet of its tenant.
+    /// Puts an agent into another fleet of its tenant: the tasks of the old one are cancelled, those of the new one wait for it.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn put_into_fleet(&self, agent: AgentId, target: FleetId) -> Answer<()> {
+    pub async fn put_into_fleet(&self, agent: AgentId, target: FleetId, at: Timestamp) -> Answer<()> {
         self.write(move |tx| {
             Box::pin(async move {
                 let Some((entity, _)) = fleet(tx, target).await? else { return Ok(Err(absent_fleet(target))) };
-                let home = Statement::new("select entity_id from agent where agent_id = $1", [int(agent.0)]);
-                match tx.row(home).await?.map(|row| EntityId(row.int("entity_id"))) {
+                let home = Statement::new("select entity_id, fleet_id from agent where agent_id = $1", [int(agent.0)]);
+                let place = tx.row(home).await?;
+                match place.map(|row| (EntityId(row.int("entity_id")), FleetId(row.int("fleet_id")))) {
                     None => Ok(Err(absent_agent(agent))),
-                    Some(home) if home != entity => Ok(Err(Refused::Conflict(format!(
+                    Some((home, _)) if home != entity => Ok(Err(Refused::Conflict(format!(
                         "fleet {target} belongs to entity {entity}, the agent to entity {home}"
                     )))),
-                    Some(_) => {
+                    Some((_, old)) if old == target => Ok(Ok(())),
+                    Some((_, old)) => {
                         let put = "update agent set fleet_id = $2 where agent_id = $1";
                         tx.execute(Statement::new(put, [int(agent.0), int(target.0)])).await?;
+                        task::left(tx, agent, old, at).await?;
+                        task::joined(tx, agent, at).await?;
                         Ok(Ok(()))
                     }
                 }

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::{int, text};
 use crate::{
     clock::Timestamp,
-    ids::{EntityId, FleetId},
+    ids::{AgentId, EntityId, FleetId},
     store::{
         Store, StoreError,
         db::{Statement, Tx, Value},
+        task,
     },
 };
 
@@ -65,14 +66,26 @@ impl Store {
                     Ok(fleets) => fleets,
                     Err(bad) => return Ok(Err(bad)),
                 };
+                let with_tasks = fleets_with_tasks(tx).await?;
                 let computers = computers(tx, &staged, at).await?;
                 let agents = agents(tx, &staged, &fleets, &computers, at).await?;
                 credentials(tx, &staged, &agents, at).await?;
+                for (agent, fleet) in staged.iter().zip(&fleets).filter(|(agent, _)| !agent.fleet.is_empty()) {
+                    let id = agents.get(&(agent.entity.0, agent.serial.clone())).copied().ok_or_else(lost)?;
+                    if with_tasks.contains(fleet) {
+                        task::joined(tx, AgentId(id), at).await?;
+                    }
+                }
                 Ok(Ok(staged.len()))
             })
         })
         .await
     }
+}
+
+async fn fleets_with_tasks(tx: &mut Tx) -> Result<HashSet<FleetId>, StoreError> {
+    let question = "select distinct fleet_id from task where fleet_id is not null";
+    Ok(tx.rows(Statement::new(question, [])).await?.iter().map(|row| FleetId(row.int("fleet_id"))).collect())
 }
 
 type ByAddress = HashMap<(i64, String), i64>;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, Serial},
-    store::{StoreError, db::Statement},
+    store::{StoreError, db::Statement, task},
 };
 
 /// Where an agent that is already here stands.
@@ -101,12 +101,14 @@ impl Move<'_> {
                 Here::Gone => self.report.skip("agents", agent.id, &agent.serial, "was removed here"),
                 Here::Waiting(ours) => {
                     self.change_agent(ours, agent, fleet).await?;
+                    task::placed(self.tx, AgentId(ours), self.now).await?;
                     self.credentials(ours, agent).await?;
                     self.agents.push(AgentId(ours));
                     self.report.updated("agents");
                 }
                 Here::No => {
                     let ours = self.new_agent(agent, computer, fleet).await?;
+                    task::placed(self.tx, AgentId(ours), self.now).await?;
                     self.remember("agents", agent.id, ours).await?;
                     self.credentials(ours, agent).await?;
                     self.report.added("agents");
