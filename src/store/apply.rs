@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, ComputerId, CredentialId},
+    ids::{AgentId, ComputerId, CredentialId, TaskId},
     mdm::inventory::Inventory,
 };
 
@@ -162,10 +162,11 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     let positions = merged.positions.into_iter().map(|Position { computer, at, latitude, longitude }| {
         [computer.0.into(), at.0.into(), latitude.into(), longitude.into(), received_at.0.into()]
     });
-    let statuses = merged
-        .task_statuses
-        .into_iter()
-        .map(|((agent, task), (status, at))| [agent.0.into(), task.0.into(), status.into(), at.0.into()]);
+    let of_status = |((agent, task), (status, at)): ((AgentId, TaskId), (&'static str, Timestamp))| {
+        [agent.0.into(), task.0.into(), status.into(), at.0.into()]
+    };
+    let statuses = merged.task_statuses.into_iter().map(of_status);
+    let waiting = merged.waiting.into_iter().map(of_status);
     let removals = merged.removals_heard.into_iter().map(|(agent, task)| [agent.0.into(), task.0.into()]);
     let versions = merged.versions.into_iter().map(|(agent, version)| [agent.0.into(), version.into()]);
     let sent = merged.sent.into_iter().map(|(command, (to, at))| [command.0.into(), to.0.into(), at.0.into()]);
@@ -175,7 +176,9 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     let mut all = SEEN.statements(seen, [NOBODY, NO_NUMBER]);
     all.extend(PRESENCE.statements(presence, [NOBODY, NO_FLAG, NO_NUMBER, NO_FLAG, NO_NUMBER]));
     all.extend(POSITION.statements(positions.collect(), [NOBODY, NO_NUMBER, no_text(), no_text(), NO_NUMBER]));
-    all.extend(TASK_STATUS.statements(statuses.collect(), [NOBODY, NO_NUMBER, no_text(), NO_NUMBER]));
+    for statuses in [statuses.collect(), waiting.collect()] {
+        all.extend(TASK_STATUS.statements(statuses, [NOBODY, NO_NUMBER, no_text(), NO_NUMBER]));
+    }
     all.extend(REMOVAL_HEARD.statements(removals.collect(), [NOBODY, NO_NUMBER]));
     all.extend(VERSION.statements(versions.collect(), [NOBODY, no_text()]));
     all.extend(merged.inventories.into_iter().map(|(computer, (at, it))| inventory(computer, at, *it)));

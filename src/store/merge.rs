@@ -6,7 +6,7 @@ use super::apply::clipped;
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
-    mdm::{change::Change, inventory::Inventory},
+    mdm::{change::Change, inventory::Inventory, policy::WAITING},
 };
 
 /// Longest latitude or longitude that is stored, in characters.
@@ -59,6 +59,8 @@ pub(super) struct Merged {
     pub(super) touches: BTreeMap<AgentId, Touch>,
     pub(super) positions: BTreeSet<Position>,
     pub(super) task_statuses: TaskStatuses,
+    /// What waits for its user came after these; not every task may, and then the earlier status stays.
+    pub(super) waiting: TaskStatuses,
     pub(super) removals_heard: BTreeSet<(AgentId, TaskId)>,
     pub(super) versions: BTreeMap<AgentId, String>,
     pub(super) inventories: BTreeMap<ComputerId, (Timestamp, Box<Inventory>)>,
@@ -95,8 +97,12 @@ impl Merged {
                 let longitude = clipped(longitude, COORDINATE_CHARS_MAX);
                 self.positions.insert(Position { computer, at, latitude, longitude });
             }
+            Change::TaskStatus { agent, task, status: WAITING, at } => {
+                self.waiting.insert((agent, task), (WAITING, at));
+            }
             Change::TaskStatus { agent, task, status, at } => {
                 self.task_statuses.insert((agent, task), (status, at));
+                self.waiting.remove(&(agent, task));
             }
             Change::RemovalHeard { agent, task } => {
                 self.removals_heard.insert((agent, task));
@@ -164,6 +170,22 @@ mod tests {
         check(vec![presence(true, 7, 1), says(false, Some(6))], Some((true, 7)), None, Some(1));
         check(vec![presence(true, 7, 1), says(false, None)], Some((false, 7)), Some(false), Some(1));
         check(vec![says(false, None), presence(true, 7, 1)], Some((true, 7)), Some(false), Some(1));
+    }
+
+    #[test]
+    fn waiting_for_the_user_does_not_make_an_earlier_status_superfluous() {
+        let check = |statuses: &[&'static str], last: Option<&str>, waits: bool| {
+            let mut merged = Merged::default();
+            for status in statuses {
+                merged.add(Change::TaskStatus { agent: AGENT, task: TaskId(1), status, at: Timestamp(1) });
+            }
+            assert_eq!(merged.task_statuses.values().next().map(|it| it.0), last, "{statuses:?}");
+            assert_eq!(!merged.waiting.is_empty(), waits, "{statuses:?}");
+        };
+        check(&["received", "done"], Some("done"), false);
+        check(&["done", "waiting"], Some("done"), true);
+        check(&["waiting", "done"], Some("done"), false);
+        check(&["waiting"], None, true);
     }
 
     #[test]
