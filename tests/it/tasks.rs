@@ -179,6 +179,25 @@ async fn a_task_that_was_taken_back_is_heard_once_now_or_when_the_device_comes_b
 }
 
 #[tokio::test]
+async fn policies_and_what_was_taken_back_survive_a_crash_and_reach_a_device_that_does_not_subscribe() {
+    let mut server = Server::with(&[("MDMQ_MQTT__IMPLICIT_SUBSCRIPTION_AFTER_S", "1")]).await;
+    let fleet = server.fleet("Sales").await;
+    let mut phone = server.enrolled("DEAF").await;
+    server.moves("DEAF", fleet).await;
+    let wifi = fleet_task(&server, fleet, "disableWifi", "1").await;
+    let camera = own_task(&server, "DEAF", "disableCamera", "1").await;
+    removes(&server, camera).await;
+    server.kill_9();
+    server.start_again().await;
+    phone.connects(&server).await;
+    let heard = phone.hears(&format!("/Task/{camera}")).await;
+    assert_eq!(heard.payload, format!(r#"{{"disableCamera":"default","taskId":"{camera}"}}"#));
+    assert!(phone.hears(&format!("/Policy/disableWifi/Task/{wifi}")).await.retain);
+    until("the removal is forgotten", async || sqlite::number(&server, "select count(*) from task_removal").await == 0)
+        .await;
+}
+
+#[tokio::test]
 async fn a_device_that_moves_hears_the_policies_of_its_new_fleet_and_no_others() {
     let server = Server::start().await;
     let (old, new) = (server.fleet("Old").await, server.fleet("New").await);
