@@ -38,7 +38,7 @@ impl Flows {
     ///
     /// # Errors
     /// Our database failed.
-    pub async fn move_in(&self, wish: MoveWish) -> Answer<Report> {
+    pub async fn move_in(self: &Arc<Self>, wish: MoveWish) -> Answer<Report> {
         let there = |problem: flyve::SourceError| Refused::Conflict(problem.to_string());
         let password = Some(wish.password.0.as_str()).filter(|it| !it.is_empty());
         let mut source = match Source::open(&wish.from.0, password).await {
@@ -49,16 +49,16 @@ impl Flows {
             Ok(prepared) => prepared,
             Err(problem) => return Ok(Err(there(problem))),
         };
-        let (name, now) = (prepared.source.clone(), self.clock.now());
-        let secrets = self.secrets_of_a_move();
-        let moved = self
-            .store
-            .write(move |tx| Box::pin(async move { flyve::move_in(tx, prepared, secrets, now).await }))
-            .await?;
-        let mut moved = match moved {
+        let (name, now, secrets) = (prepared.source.clone(), self.clock.now(), self.secrets_of_a_move());
+        let story =
+            self.store.write(move |tx| Box::pin(async move { flyve::move_in(tx, prepared, secrets, now).await }));
+        let mut moved = match story.await? {
             Ok(moved) => moved,
             Err(refused) => return Ok(Err(refused)),
         };
+        if !wish.dry_run {
+            self.policies_changed(&moved.touched);
+        }
         self.agents_changed(&moved.agents);
         let computers: HashMap<i64, i64> = std::mem::take(&mut moved.computers);
         let positions = self.store.move_positions(&mut source, &name, &computers, &mut moved.report, now).await?;

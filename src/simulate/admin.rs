@@ -48,7 +48,8 @@ impl Admin {
     /// # Errors
     /// The server refused or did not answer.
     pub async fn invite(&self, email: &str, entity: i64) -> anyhow::Result<String> {
-        let body = json!({"email": email, "entity": entity});
+        // Simulated people have no mailbox.
+        let body = json!({"email": email, "entity": entity, "mail": false});
         let made = self.ask(Method::POST, "invitations", Some(&body)).await?;
         Ok(made["deeplink"].as_str().context("the invitation has no deeplink")?.to_owned())
     }

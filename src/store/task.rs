@@ -95,7 +95,12 @@ impl Store {
     }
 }
 
-async fn add(tx: &mut Tx, new: &NewTask, at: Timestamp) -> Result<Result<(TaskId, Touched), Refused>, StoreError> {
+/// See [`Store::add_task`].
+pub(super) async fn add(
+    tx: &mut Tx,
+    new: &NewTask,
+    at: Timestamp,
+) -> Result<Result<(TaskId, Touched), Refused>, StoreError> {
     let item = item(tx, new.item).await?;
     let setting = match new.policy.check(&new.value, &item, &paths(tx).await?) {
         Ok(setting) => setting,
@@ -108,7 +113,8 @@ async fn add(tx: &mut Tx, new: &NewTask, at: Timestamp) -> Result<Result<(TaskId
     Ok(Ok((id, touch(tx, new.target).await?)))
 }
 
-async fn change(
+/// See [`Store::change_task`].
+pub(super) async fn change(
     tx: &mut Tx,
     id: TaskId,
     value: serde_json::Value,

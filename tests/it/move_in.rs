@@ -90,9 +90,13 @@ async fn everything_comes_once_and_what_stays_behind_is_told() {
         ("invitationlogs", (1, 0, 0)),
         ("wellknownpaths", (1, 1, 0)),
         ("geolocations", (2, 0, 1)),
+        ("tasks", (2, 0, 5)),
+        ("taskstatuses", (2, 0, 2)),
     ] {
         assert_eq!(count(&report, kind), expected, "{kind}: {report:#}");
     }
+    assert!(why(&report, "tasks", 5).contains("no policy \"gone\""));
+    assert!(why(&report, "tasks", 6).contains("its fleet or agent"));
     assert!(why(&report, "users", 7).contains("no e-mail"));
     assert!(why(&report, "mqttusers", 1).contains("mdmq account add"));
     assert!(report["notes"].to_string().contains("4 MQTT access rules"), "{report:#}");
@@ -176,4 +180,16 @@ async fn what_is_no_flyve_is_refused_in_one_line() {
         assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
         assert!(complaint.contains(words), "{url}: {complaint}");
     }
+}
+
+#[tokio::test]
+async fn tasks_reach_the_phone() {
+    let (server, flyve) = (Server::start().await, Flyve::new().await);
+    move_in(&server, &flyve, &[]).await;
+    let mut phone = Phone::new("AZERTY", PASSWORD, "76/agent/AZERTY");
+    phone.comes_up(&server).await;
+    let tasks = server.cli(&["task", "list"]).await;
+    let own = rows(&tasks).iter().find(|it| it["policy"] == "passwordEnabled").unwrap()["id"].clone();
+    let own = phone.hears(&format!("/Policy/passwordEnabled/Task/{own}")).await;
+    assert!(own.payload.contains("PASSWORD_PIN"), "{}", own.payload);
 }

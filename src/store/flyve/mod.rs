@@ -9,6 +9,7 @@ mod source;
 mod tables;
 mod write;
 mod write_devices;
+mod write_tasks;
 
 use sha2::{Digest, Sha256};
 

@@ -59,6 +59,16 @@ tables! {
     mqtt_users: "glpi_plugin_flyvemdm_mqttusers" ["id", "user", "password", "enabled"];
     /// What they may read and write.
     mqtt_acls: "glpi_plugin_flyvemdm_mqttacls" ["id", "plugin_flyvemdm_mqttusers_id", "topic", "access_level"];
+    /// Names of policies.
+    policies: "glpi_plugin_flyvemdm_policies" ["id", "symbol"];
+    /// Policies applied.
+    tasks: "glpi_plugin_flyvemdm_tasks" ["id", "itemtype_applied", "items_id_applied", "plugin_flyvemdm_policies_id", "value",
+        "itemtype", "items_id"];
+    /// How far they got.
+    statuses: "glpi_plugin_flyvemdm_taskstatuses" ["id", "plugin_flyvemdm_agents_id", "plugin_flyvemdm_tasks_id", "status",
+        "@date_mod"];
+    /// Applications for devices.
+    packages: "glpi_plugin_flyvemdm_packages" ["id", "package_name"];
     /// Invitations.
     invitations: "glpi_plugin_flyvemdm_invitations" ["id", "name", "invitation_token", "users_id", "entities_id", "status",
         "@expiration_date"];

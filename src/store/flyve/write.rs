@@ -19,6 +19,7 @@ use crate::{
         StoreError,
         administer::Refused,
         db::{Statement, Tx, Value},
+        task::Touched,
     },
 };
 
@@ -43,6 +44,8 @@ pub struct Moved {
     pub agents: Vec<AgentId>,
     /// Theirs to ours.
     pub computers: HashMap<i64, i64>,
+    /// Whose policies changed.
+    pub touched: Touched,
 }
 
 /// One move while it is written.
@@ -56,6 +59,9 @@ pub(super) struct Move<'t> {
     pub(super) agents: Vec<AgentId>,
     /// Default fleets of the tenants that came.
     pub(super) defaults: HashMap<i64, i64>,
+    /// Numbers, there, of tasks that are new here.
+    pub(super) fresh_tasks: HashSet<i64>,
+    pub(super) touched: Touched,
 }
 
 /// Writes everything, or nothing: a refusal and a dry run leave no trace.
@@ -89,7 +95,18 @@ async fn write(
     let known = tx.rows(Statement::new(question, [source.as_str().into()])).await?;
     let known = known.iter().map(|row| ((row.text("kind"), row.int("their_id")), row.int("our_id"))).collect();
     let report = std::mem::take(&mut prepared.report);
-    let mut it = Move { tx, source, secrets, now, known, report, agents: Vec::new(), defaults: HashMap::new() };
+    let mut it = Move {
+        tx,
+        source,
+        secrets,
+        now,
+        known,
+        report,
+        agents: Vec::new(),
+        defaults: HashMap::new(),
+        fresh_tasks: HashSet::new(),
+        touched: Touched::default(),
+    };
     if let Err(refused) = it.entities(&prepared.entities).await? {
         return Ok(Err(refused));
     }
@@ -98,10 +115,12 @@ async fn write(
     it.computers(&prepared.computers).await?;
     it.agents(&prepared.agents).await?;
     it.paths(&prepared.tables.paths).await?;
+    it.tasks(&prepared.tables.tasks, &prepared.tables.policies, &prepared.tables.packages).await?;
+    it.statuses(&prepared.tables.statuses).await?;
     it.invitations(&prepared.tables.invitations, &prepared.tables.invitation_logs).await?;
     let computers = it.known.iter().filter(|((kind, _), _)| kind == "computers");
     let computers = computers.map(|((_, their), ours)| (*their, *ours)).collect();
-    Ok(Ok(Moved { report: it.report, agents: it.agents, computers }))
+    Ok(Ok(Moved { report: it.report, agents: it.agents, computers, touched: it.touched }))
 }
 
 impl Move<'_> {

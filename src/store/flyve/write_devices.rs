@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, Serial},
+    ids::{AgentId, FleetId, Serial},
     store::{StoreError, db::Statement, task},
 };
 
@@ -100,16 +100,21 @@ impl Move<'_> {
                 }
                 Here::Gone => self.report.skip("agents", agent.id, &agent.serial, "was removed here"),
                 Here::Waiting(ours) => {
+                    let question = "select fleet_id as n from agent where agent_id = $1";
+                    let before = self.made(question, [ours.into()]).await?;
                     self.change_agent(ours, agent, fleet).await?;
-                    task::placed(self.tx, AgentId(ours), self.now).await?;
+                    if before != fleet {
+                        task::left(self.tx, AgentId(ours), FleetId(before), self.now).await?;
+                        task::joined(self.tx, AgentId(ours), self.now).await?;
+                    }
                     self.credentials(ours, agent).await?;
                     self.agents.push(AgentId(ours));
                     self.report.updated("agents");
                 }
                 Here::No => {
                     let ours = self.new_agent(agent, computer, fleet).await?;
-                    task::placed(self.tx, AgentId(ours), self.now).await?;
                     self.remember("agents", agent.id, ours).await?;
+                    task::joined(self.tx, AgentId(ours), self.now).await?;
                     self.credentials(ours, agent).await?;
                     self.report.added("agents");
                 }
