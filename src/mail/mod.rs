@@ -187,6 +187,8 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::{Just, Strategy};
+
     use super::*;
 
     fn settings() -> config::Mail {
@@ -213,6 +215,36 @@ mod tests {
         assert!(!names.iter().any(|line| line.starts_with("Bcc") || line.starts_with("X:")), "{head}");
         assert!(names.iter().any(|line| line.starts_with("Auto-Submitted: auto-generated")), "{head}");
         assert!(head.contains("multipart/alternative"), "{head}");
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let letter = proptest::prop_oneof![Just('\r'), Just('\n'), Just(':'), proptest::char::any()];
+        proptest::collection::vec(letter, 0..40).prop_map(String::from_iter)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_whatever_changes_which_headers_there_are(
+            first in text(), last in text(), by in text(), subject in text()
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mail = runtime.block_on(async {
+                let words = Words {
+                    email: "ann@example.com".into(),
+                    firstname: first.clone(),
+                    lastname: last.clone(),
+                    invited_by: by.clone(),
+                    ..Words::default()
+                };
+                formatted(words, &subject)
+            });
+            let head = mail.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ").replace("\r\n\t", " ");
+            let mut names: Vec<&str> = head.split("\r\n").map(|line| line.split(':').next().unwrap()).collect();
+            names.sort_unstable();
+            let expected =
+                ["Auto-Submitted", "Content-Type", "Date", "From", "MIME-Version", "Message-ID", "Subject", "To"];
+            proptest::prop_assert_eq!(names, expected);
+        }
     }
 
     #[test]
