@@ -182,6 +182,8 @@ pub struct Enrollment {
 pub struct Commands {
     /// Seconds after which an unanswered ping, geolocate or inventory expires.
     pub query_life_s: u32,
+    /// Seconds that a request of the GLPI-shaped API waits for a device to answer its ping, geolocate or inventory.
+    pub answer_wait_s: u32,
 }
 
 /// What is printed.
@@ -290,7 +292,7 @@ impl Default for Enrollment {
 
 impl Default for Commands {
     fn default() -> Self {
-        Self { query_life_s: 86_400 }
+        Self { query_life_s: 86_400, answer_wait_s: 10 }
     }
 }
 

@@ -122,6 +122,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
         policies: Policies::default(),
         settled: Settled::default(),
         mail_waits: tokio::sync::Notify::new(),
+        passwords: crate::flows::passwords::Passwords::default(),
     }))
 }
 

@@ -15,6 +15,7 @@ mod api;
 mod certs;
 mod import;
 mod invitations;
+mod people;
 mod show;
 mod tasks;
 mod tenants;
@@ -75,6 +76,9 @@ enum Verb {
     /// What can be applied
     #[command(subcommand)]
     Policy(tasks::Policy),
+    /// People: what they may do, and how they log in to the HTTP API
+    #[command(subcommand)]
+    User(people::User),
     /// MQTT accounts of back ends and monitoring
     #[command(subcommand)]
     Account(tenants::Account),
@@ -148,6 +152,7 @@ fn run(line: Line) -> Done {
         Verb::Import(verb) => ask(import::import(verb, &place)),
         Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
         Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
+        Verb::User(verb) => ask(people::user(verb, &place)),
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
         Verb::Agent(verb) => ask(agents::agent(verb, &place)),
         Verb::Command(verb) => ask(agents::command(verb, &place)),
@@ -241,6 +246,13 @@ mod tests {
         usage("account add monitor", false);
         usage("import flyve --from mysql://user@host/db --files DIR --dry-run --json", true);
         usage("import flyve", false);
+        usage("user add ann --email ann@example.org --profile operator --entity 76 --only-here", true);
+        usage("user add ann --profile king", false);
+        usage("user change ann --profile viewer --entity 3", true);
+        usage("user change ann --take viewer --entity 3", true);
+        usage("user change ann --disable", true);
+        usage("user token ann", true);
+        usage("user list --json", true);
         usage("certs show", true);
         usage("backup FILE", false);
     }

@@ -93,6 +93,34 @@ impl Flows {
         Ok(answer)
     }
 
+    /// One more beginning of paths that files may be deployed to.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_path(&self, name: &str, comment: &str) -> Answer<i64> {
+        match name_of(name) {
+            Ok(name) => self.store.add_path(name, comment.to_owned()).await,
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    /// Another name, comment or default for a path.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn change_path(
+        &self,
+        id: i64,
+        name: Option<String>,
+        comment: Option<String>,
+        is_default: bool,
+    ) -> Answer<()> {
+        match name.as_deref().map(name_of).transpose() {
+            Ok(name) => self.store.change_path(id, name, comment, is_default).await,
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
     /// A service account with a random password.
     ///
     /// # Errors
@@ -300,7 +328,7 @@ fn reason(error: &csv::Error) -> String {
     }
 }
 
-fn name_of(text: &str) -> Result<String, Refused> {
+pub(super) fn name_of(text: &str) -> Result<String, Refused> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
         return Err(Refused::Invalid(format!("a name has 1 to {NAME_CHARS_MAX} characters and no control characters")));

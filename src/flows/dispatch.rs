@@ -43,9 +43,9 @@ impl Flows {
     pub async fn await_command(&self, id: CommandId, patience: Duration) -> Result<Option<CommandView>, StoreError> {
         let deadline = self.clock.instant() + patience.min(Duration::from_secs(WAIT_S_MAX));
         let Some(mut command) = self.store.command_view(id).await? else { return Ok(None) };
-        let watch = self.settled.watch(command.agent);
+        let Some(watch) = self.settled.watch(command.agent) else { return Ok(Some(command)) };
         while !command.is_settled() && self.clock.instant() < deadline {
-            let news = watch.notified();
+            let Some(news) = watch.notified() else { break };
             tokio::pin!(news);
             news.as_mut().enable();
             // What came before we listened is in the row; later news wake us.
@@ -56,8 +56,40 @@ impl Flows {
                 break;
             }
         }
-        self.settled.unwatch(command.agent, watch);
         self.store.command_view(id).await
+    }
+
+    /// Asks a device and waits for its answer, as long as the configuration says. Answers in the words of the original server
+    /// (spec/mqtt.md §3.1): what succeeded, or what did not.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn ask(
+        &self,
+        agent: AgentId,
+        query: &'static str,
+        by: &str,
+    ) -> Result<Result<&'static str, String>, StoreError> {
+        let command = match self.command(agent, query, by).await? {
+            Ok(command) => command,
+            Err(refused) => return Ok(Err(refused.to_string())),
+        };
+        // A request that is cut off by its own time limit would tell nothing.
+        let longest = u64::from(self.config.http.request_timeout_s).saturating_sub(1);
+        let patience = Duration::from_secs(u64::from(self.config.commands.answer_wait_s).min(longest));
+        let state = self.await_command(command, patience).await?.map(|it| it.state).unwrap_or_default();
+        let (answered, silent) = match query {
+            "geolocate" => ("The device sent its position", "Timeout requesting position"),
+            "inventory" => ("Inventory received", "Timeout querying the device inventory"),
+            _ => ("The device answered", "Timeout querying the device"),
+        };
+        if state != "answered" {
+            return Ok(Err(silent.into()));
+        }
+        if query == "geolocate" && self.store.is_position_unknown(agent).await? {
+            return Ok(Err("GPS is turned off or is not ready".into()));
+        }
+        Ok(Ok(answered))
     }
 
     /// Takes back a command that has not reached its device.

@@ -206,7 +206,11 @@ async fn admit(
 ) -> Result<Result<Entry, Refusal>, StoreError> {
     // Somebody else's invitation is no invitation: the deeplink carries both tokens of the same person.
     let invitation = sql::invitation(tx, &key.hash(&attempt.invitation_token)).await?.filter(|it| it.person == person);
-    let Some(invitation) = invitation else { return Ok(Err(Refusal::NoInvitation)) };
+    let Some(mut invitation) = invitation else { return Ok(Err(Refusal::NoInvitation)) };
+    // Each address of the person is as good as the one that was invited.
+    if sql::is_further_address(tx, person, &attempt.email).await? {
+        invitation.email.clone_from(&attempt.email);
+    }
     let rules = Rules {
         android_version_min: &enrollment.android_version_min,
         apple_version_min: &enrollment.apple_version_min,

@@ -13,6 +13,8 @@ pub mod invite;
 pub mod invite_many;
 pub mod measure;
 pub mod move_in;
+pub mod passwords;
+pub mod people;
 pub mod policies;
 pub mod post;
 pub mod seat;
@@ -21,6 +23,7 @@ pub mod session;
 pub mod settled;
 pub mod sweep;
 pub mod task;
+pub mod tenant;
 pub mod welcome;
 
 pub use secrets::SecretKey;
@@ -47,6 +50,8 @@ pub struct Flows {
     pub settled: settled::Settled,
     /// Wakes the delivery of mails.
     pub mail_waits: tokio::sync::Notify,
+    /// Computes hashes of people's passwords.
+    pub passwords: passwords::Passwords,
 }
 
 /// Where agents are told to connect.

@@ -1,14 +1,15 @@
-//! HTTP sessions of agents and invited persons. They are rows, so they survive a restart; refuses passwords: only tokens open one.
+//! HTTP sessions of agents and people. They are rows, so they survive a restart. What somebody may do is read again with each request.
 
 use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    flows::{Flows, secrets},
-    ids::{AgentId, PersonId},
+    flows::{Flows, passwords::Crowded, secrets},
+    ids::{AgentId, EntityId, PersonId},
+    mdm::rights::{Grant, Profile as Role, Scope},
     store::{
         StoreError,
-        session::{self, Owner},
+        session::{self, Owner, Terms},
     },
 };
 
@@ -37,22 +38,193 @@ pub struct Profile {
     pub entity: i64,
 }
 
+/// Who speaks in a session, with which rights, where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Whose session it is.
+    pub speaker: Speaker,
+    /// The active profile; that of a guest for agents, who are told apart by `speaker`.
+    pub role: Role,
+    /// The profiles of the person; every person is a guest besides.
+    pub grants: Vec<Grant>,
+    /// Where the active profile is good now.
+    pub scope: Scope,
+    /// Where new things go.
+    pub entity: EntityId,
+    /// What the session works with, as stored.
+    pub terms: Terms,
+}
+
+impl Conversation {
+    /// The profiles that this session may switch to.
+    pub fn may_become(&self, role: Role) -> bool {
+        let is_within_limit = self.terms.limited_to.is_none_or(|limit| limit == role);
+        is_within_limit && (role == Role::Guest || self.grants.iter().any(|it| it.profile == role))
+    }
+
+    /// Where this profile of the person is good.
+    pub fn grants_of(&self, role: Role) -> Vec<Grant> {
+        self.grants.iter().filter(|it| it.profile == role).copied().collect()
+    }
+
+    /// The person, be it the speaker or the owner of the speaking agent's invitation.
+    pub fn is(&self, person: PersonId) -> bool {
+        self.speaker == Speaker::Person(person)
+    }
+}
+
 impl Flows {
     /// Opens a session for the owner of an API token. `None`: nobody owns it.
     ///
     /// # Errors
     /// The database failed.
     pub async fn open_session(&self, user_token: &str) -> Result<Option<String>, StoreError> {
+        let question = session::token_owner(&self.secret_key.hash(user_token), self.clock.now());
+        let Some(row) = self.store.row(question).await? else { return Ok(None) };
+        let Some(owner) = Owner::read(&row) else { return Ok(None) };
+        let is_limited = row.opt_text("limited_to").is_some();
+        let terms = match owner {
+            Owner::Person(person) if !is_limited => self.highest_terms(person).await?,
+            _ => Terms::GUEST,
+        };
+        self.open(owner, terms).await.map(Some)
+    }
+
+    /// Opens a session for whoever holds the first administrator's token.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn open_administrator_session(&self) -> Result<String, StoreError> {
+        let person = self.store.built_in_administrator(self.clock.now()).await?;
+        let terms = Terms { profile: Role::Administrator, limited_to: None, narrowed: None };
+        self.open(Owner::Person(person), terms).await
+    }
+
+    /// Opens a session for a person with a password. `None`: wrong name or wrong password.
+    ///
+    /// # Errors
+    /// The database failed, or too many people log in at once.
+    pub async fn open_session_with_password(
+        &self,
+        login: &str,
+        password: &str,
+    ) -> Result<Result<Option<String>, Crowded>, StoreError> {
+        let (person, secret) = self.store.person_secret(login).await?.unzip();
+        match self.passwords.verify(password, secret.flatten()).await {
+            Err(crowded) => Ok(Err(crowded)),
+            Ok(false) => Ok(Ok(None)),
+            Ok(true) => match person {
+                Some(person) => {
+                    let terms = self.highest_terms(person).await?;
+                    self.open(Owner::Person(person), terms).await.map(|it| Ok(Some(it)))
+                }
+                None => Ok(Ok(None)),
+            },
+        }
+    }
+
+    async fn open(&self, owner: Owner, terms: Terms) -> Result<String, StoreError> {
         let now = self.clock.now();
-        let question = session::token_owner(&self.secret_key.hash(user_token), now);
-        let Some(owner) = self.store.row(question).await?.as_ref().and_then(Owner::read) else { return Ok(None) };
         let token = secrets::api_token();
         let (hash, oldest, max) =
             (self.secret_key.hash(&token), self.oldest_session(now), self.config.http.sessions_per_account_max);
         self.store
-            .write(move |tx| Box::pin(async move { session::open(tx, owner, &hash, now, oldest, max).await }))
+            .write(move |tx| Box::pin(async move { session::open(tx, owner, &hash, now, oldest, max, terms).await }))
             .await?;
-        Ok(Some(token))
+        Ok(token)
+    }
+
+    async fn highest_terms(&self, person: PersonId) -> Result<Terms, StoreError> {
+        let profile = self.grants(person).await?.iter().map(|it| it.profile).max().unwrap_or(Role::Guest);
+        Ok(Terms { profile, limited_to: None, narrowed: None })
+    }
+
+    async fn grants(&self, person: PersonId) -> Result<Vec<Grant>, StoreError> {
+        Ok(self.store.rows(session::grants(person)).await?.iter().filter_map(session::grant).collect())
+    }
+
+    /// Who speaks in this session, with what rights. `None`: there is no such session, or it was idle too long.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn conversation(&self, session_token: &str) -> Result<Option<Conversation>, StoreError> {
+        let Some((speaker, terms)) = self.session(session_token).await? else { return Ok(None) };
+        Ok(Some(match speaker {
+            Speaker::Person(person) => {
+                let grants = self.grants(person).await?;
+                self.conversation_of(person, terms, grants).await?
+            }
+            Speaker::Agent(agent) => {
+                let entity = self.agent(agent).await?.map_or(EntityId::ROOT, |it| it.entity);
+                let scope = Scope::Entities(vec![(entity, false)]);
+                Conversation { speaker, role: Role::Guest, grants: Vec::new(), scope, entity, terms }
+            }
+        }))
+    }
+
+    /// A profile or an entity that was taken away is not active any more.
+    async fn conversation_of(
+        &self,
+        person: PersonId,
+        mut terms: Terms,
+        grants: Vec<Grant>,
+    ) -> Result<Conversation, StoreError> {
+        if !grants.iter().any(|it| it.profile == terms.profile) {
+            terms = Terms { profile: Role::Guest, narrowed: None, ..terms };
+        }
+        let own: Vec<Grant> = grants.iter().filter(|it| it.profile == terms.profile).copied().collect();
+        if let Some(narrowed) = terms.narrowed
+            && !self.is_good_there(&own, narrowed).await?
+        {
+            terms.narrowed = None;
+        }
+        let scope = Scope::of(&own, terms.narrowed);
+        let entity = terms.narrowed.map(|it| it.0).or(own.first().map(|it| it.entity)).unwrap_or(EntityId::ROOT);
+        Ok(Conversation { speaker: Speaker::Person(person), role: terms.profile, grants, scope, entity, terms })
+    }
+
+    /// Makes another profile the active one. `false`: the person has no such profile, or the session may not have it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn become_profile(&self, session_token: &str, it: &Conversation, role: Role) -> Result<bool, StoreError> {
+        if !it.may_become(role) {
+            return Ok(false);
+        }
+        if role != it.role {
+            self.change_session(session_token, Terms { profile: role, narrowed: None, ..it.terms }).await?;
+        }
+        Ok(true)
+    }
+
+    /// Narrows a session to one entity of its profile, or widens it again. `false`: the profile is not good there.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn narrow(
+        &self,
+        session_token: &str,
+        it: &Conversation,
+        to: Option<(EntityId, bool)>,
+    ) -> Result<bool, StoreError> {
+        if let Some(narrowed) = to
+            && !self.is_good_there(&it.grants_of(it.role), narrowed).await?
+        {
+            return Ok(false);
+        }
+        self.change_session(session_token, Terms { narrowed: to, ..it.terms }).await?;
+        Ok(true)
+    }
+
+    /// With the entities below one only where a grant is good below it.
+    async fn is_good_there(&self, own: &[Grant], (entity, is_deep): (EntityId, bool)) -> Result<bool, StoreError> {
+        let good: Vec<Grant> = own.iter().filter(|grant| !is_deep || grant.is_recursive).copied().collect();
+        self.store.entity_is_within(entity, &Scope::of(&good, None)).await
+    }
+
+    async fn change_session(&self, session_token: &str, terms: Terms) -> Result<(), StoreError> {
+        let hash = self.secret_key.hash(session_token);
+        self.store.write(move |tx| Box::pin(async move { session::change(tx, &hash, terms).await })).await
     }
 
     /// Who speaks in this session. `None`: there is no such session, or it was idle too long.
@@ -60,6 +232,10 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn speaker(&self, session_token: &str) -> Result<Option<Speaker>, StoreError> {
+        Ok(self.session(session_token).await?.map(|it| it.0))
+    }
+
+    async fn session(&self, session_token: &str) -> Result<Option<(Speaker, Terms)>, StoreError> {
         let now = self.clock.now();
         let hash = self.secret_key.hash(session_token);
         let Some(row) = self.store.row(session::session_owner(&hash, self.oldest_session(now))).await? else {
@@ -69,9 +245,10 @@ impl Flows {
         if row.int("used_at").saturating_add(touch_after_ms) < now.0 {
             self.store.write(move |tx| Box::pin(async move { session::touch(tx, &hash, now).await })).await?;
         }
+        let terms = Terms::read(&row);
         Ok(Owner::read(&row).map(|owner| match owner {
-            Owner::Person(id) => Speaker::Person(id),
-            Owner::Agent(id) => Speaker::Agent(id),
+            Owner::Person(id) => (Speaker::Person(id), terms),
+            Owner::Agent(id) => (Speaker::Agent(id), terms),
         }))
     }
 

@@ -9,6 +9,8 @@ use crate::flows::Flows;
 pub mod admin;
 mod agents;
 pub mod error;
+mod items;
+mod openapi;
 
 /// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`.
 pub fn agents_router(flows: Arc<Flows>) -> Router {

@@ -11,4 +11,5 @@ pub mod inbound;
 pub mod inventory;
 pub mod owed;
 pub mod policy;
+pub mod rights;
 pub mod version;

@@ -14,9 +14,12 @@ use crate::{
 mod fleets;
 mod import;
 mod orders;
+mod records;
+mod settings;
 
 pub use import::{BAD_LINES_MAX, BadLine, StagedAgent};
 pub use orders::CommandView;
+pub use settings::StoredSettings;
 
 /// Rows that one list shows at most.
 pub const LIST_ROWS_MAX: i64 = 100_000;

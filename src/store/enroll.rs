@@ -131,6 +131,15 @@ pub async fn invitation(tx: &mut Tx, token_hash: &str) -> Result<Option<Invitati
     }))
 }
 
+/// Whether the person has this address besides the default one.
+///
+/// # Errors
+/// The database failed.
+pub async fn is_further_address(tx: &mut Tx, person: PersonId, email: &str) -> Result<bool, StoreError> {
+    let question = "select 1 as n from person_email where person_id = $1 and email = $2";
+    Ok(tx.row(Statement::new(question, [int(person.0), text(email)])).await?.is_some())
+}
+
 /// What the entity has room for. `replaced` agents do not count; agents are counted only when there is a limit.
 ///
 /// # Errors

@@ -2,7 +2,8 @@
 
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, PersonId},
+    ids::{AgentId, EntityId, PersonId},
+    mdm::rights::{Grant, Profile},
 };
 
 use super::{
@@ -38,10 +39,37 @@ impl Owner {
     }
 }
 
-/// Asks whose API token this is.
+/// What a session works with, besides its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// The active profile.
+    pub profile: Profile,
+    /// The only profile that the session may have; `None`: every one of its owner.
+    pub limited_to: Option<Profile>,
+    /// The active entity, and whether those below it belong to it; `None`: all of the profile.
+    pub narrowed: Option<(EntityId, bool)>,
+}
+
+impl Terms {
+    /// Those of whoever was invited.
+    pub const GUEST: Terms = Terms { profile: Profile::Guest, limited_to: Some(Profile::Guest), narrowed: None };
+
+    /// Reads an answer to [`session_owner`].
+    pub fn read(row: &Row) -> Terms {
+        let profile = |column| row.opt_text(column).as_deref().and_then(Profile::parse);
+        Terms {
+            profile: profile("profile").unwrap_or(Profile::Guest),
+            limited_to: profile("limited_to"),
+            narrowed: row.opt_int("entity_id").map(|it| (EntityId(it), row.flag("is_recursive"))),
+        }
+    }
+}
+
+/// Asks whose API token this is, and for which profile it is good.
 pub fn token_owner(token_hash: &str, now: Timestamp) -> Statement {
     Statement::new(
-        "select person_id, agent_id from api_token where token_hash = $1 and (expires_at is null or expires_at > $2)",
+        "select t.person_id, t.agent_id, t.limited_to from api_token t left join person p on p.person_id = t.person_id \
+         where t.token_hash = $1 and (t.expires_at is null or t.expires_at > $2) and coalesce(p.is_active, true)",
         [text(token_hash), int(now.0)],
     )
 }
@@ -49,7 +77,9 @@ pub fn token_owner(token_hash: &str, now: Timestamp) -> Statement {
 /// Asks whose session this is, if it was used since `oldest`.
 pub fn session_owner(token_hash: &str, oldest: Timestamp) -> Statement {
     Statement::new(
-        "select person_id, agent_id, used_at from http_session where token_hash = $1 and used_at > $2",
+        "select s.person_id, s.agent_id, s.used_at, s.profile, s.limited_to, s.entity_id, s.is_recursive \
+         from http_session s left join person p on p.person_id = s.person_id \
+         where s.token_hash = $1 and s.used_at > $2 and coalesce(p.is_active, true)",
         [text(token_hash), int(oldest.0)],
     )
 }
@@ -59,15 +89,37 @@ pub fn person(person: PersonId) -> Statement {
     Statement::new("select email, firstname, realname from person where person_id = $1", [int(person.0)])
 }
 
-/// Stores an API token.
+/// Stores an API token that is good for guests, as those in deeplinks are, or an agent's.
 ///
 /// # Errors
 /// The database failed.
 pub async fn add_token(tx: &mut Tx, owner: Owner, token_hash: &str, now: Timestamp) -> Result<(), StoreError> {
+    insert_token(tx, owner, token_hash, now, Some(Profile::Guest)).await
+}
+
+/// Stores an API token that is good for every profile of its owner.
+///
+/// # Errors
+/// The database failed.
+pub async fn add_full_token(tx: &mut Tx, owner: Owner, token_hash: &str, now: Timestamp) -> Result<(), StoreError> {
+    insert_token(tx, owner, token_hash, now, None).await
+}
+
+async fn insert_token(
+    tx: &mut Tx,
+    owner: Owner,
+    token_hash: &str,
+    now: Timestamp,
+    limited_to: Option<Profile>,
+) -> Result<(), StoreError> {
     let (column, id) = owner.column();
+    let limited_to = Value::Text(limited_to.map(|it| it.as_str().into()));
     tx.execute(Statement::new(
-        format!("insert into api_token (token_hash, {column}, created_at) values ($1, $2, $3) on conflict do nothing"),
-        [text(token_hash), id.clone(), int(now.0)],
+        format!(
+            "insert into api_token (token_hash, {column}, created_at, limited_to) values ($1, $2, $3, $4) \
+             on conflict do nothing"
+        ),
+        [text(token_hash), id.clone(), int(now.0), limited_to],
     ))
     .await?;
     tx.execute(Statement::new(
@@ -92,11 +144,16 @@ pub async fn open(
     now: Timestamp,
     oldest: Timestamp,
     max: u32,
+    terms: Terms,
 ) -> Result<(), StoreError> {
     let (column, id) = owner.column();
+    let limited_to = Value::Text(terms.limited_to.map(|it| it.as_str().into()));
     tx.execute(Statement::new(
-        format!("insert into http_session (token_hash, {column}, created_at, used_at) values ($1, $2, $3, $3)"),
-        [text(token_hash), id.clone(), int(now.0)],
+        format!(
+            "insert into http_session (token_hash, {column}, created_at, used_at, profile, limited_to) \
+             values ($1, $2, $3, $3, $4, $5)"
+        ),
+        [text(token_hash), id.clone(), int(now.0), text(terms.profile.as_str()), limited_to],
     ))
     .await?;
     tx.execute(Statement::new(
@@ -118,6 +175,31 @@ pub async fn open(
 pub async fn touch(tx: &mut Tx, token_hash: &str, now: Timestamp) -> Result<(), StoreError> {
     let update = "update http_session set used_at = $2 where token_hash = $1 and used_at < $2";
     tx.execute(Statement::new(update, [text(token_hash), int(now.0)])).await.map(|_| ())
+}
+
+/// Lets a session work with another profile or another entity.
+///
+/// # Errors
+/// The database failed.
+pub async fn change(tx: &mut Tx, token_hash: &str, terms: Terms) -> Result<(), StoreError> {
+    let (entity, is_recursive) = terms.narrowed.map_or((None, true), |(entity, deep)| (Some(entity.0), deep));
+    let update = "update http_session set profile = $2, entity_id = $3, is_recursive = $4 where token_hash = $1";
+    let args = [text(token_hash), text(terms.profile.as_str()), Value::Int(entity), Value::Bool(Some(is_recursive))];
+    tx.execute(Statement::new(update, args)).await.map(|_| ())
+}
+
+/// Asks for the profiles of a person.
+pub fn grants(person: PersonId) -> Statement {
+    Statement::new(
+        "select profile, entity_id, is_recursive from person_profile where person_id = $1 order by profile, entity_id limit $2",
+        [int(person.0), int(super::person::GRANTS_PER_PERSON_MAX)],
+    )
+}
+
+/// Reads an answer to [`grants`].
+pub fn grant(row: &Row) -> Option<Grant> {
+    let profile = Profile::parse(&row.text("profile"))?;
+    Some(Grant { profile, entity: EntityId(row.int("entity_id")), is_recursive: row.flag("is_recursive") })
 }
 
 /// Ends a session.

@@ -7,6 +7,7 @@ mod support;
 mod access;
 mod admin;
 mod crash;
+mod glpi;
 mod hostile;
 mod invitations;
 mod life;

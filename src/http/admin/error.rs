@@ -29,6 +29,11 @@ impl Error {
         Self::new(StatusCode::UNAUTHORIZED, why)
     }
 
+    /// 422.
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+    }
+
     /// 422 with more than a sentence.
     pub fn lines(why: String, lines: &impl serde::Serialize) -> Self {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, body: json!({ "error": why, "lines": lines }) }

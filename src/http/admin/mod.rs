@@ -17,6 +17,7 @@ use crate::{datadir::DataDir, flows::Flows};
 mod agents;
 mod error;
 mod invitations;
+mod people;
 mod tasks;
 mod tenants;
 
@@ -46,6 +47,9 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/import/flyve", post(invitations::move_in))
         .route("/accounts", get(tenants::list_accounts).post(tenants::add_account))
         .route("/accounts/{name}", get(tenants::show_account).delete(tenants::remove_account))
+        .route("/users", get(people::list).post(people::add))
+        .route("/users/{who}", get(people::show).patch(people::change).delete(people::remove))
+        .route("/users/{who}/tokens", post(people::add_token).delete(people::revoke_tokens))
         .route("/agents", get(agents::list))
         .route("/agents/{id}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agents/{id}/commands", post(agents::command))
@@ -66,6 +70,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .layer(middleware::from_fn_with_state(token, authorize));
     Router::new()
         .nest("/api/v1", api)
+        .route("/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
@@ -83,6 +88,10 @@ async fn authorize(State(token): State<Option<Arc<str>>>, request: Request, next
         .unwrap_or_default();
     let is_right = token.is_some_and(|token| bool::from(token.as_bytes().ct_eq(given.trim().as_bytes())));
     if is_right { next.run(request).await } else { Error::unauthorized().into_response() }
+}
+
+async fn openapi(State(flows): State<Arc<Flows>>) -> axum::Json<serde_json::Value> {
+    axum::Json(super::openapi::document(&flows.config.http.public_url))
 }
 
 async fn metrics(State(flows): State<Arc<Flows>>) -> Response {

@@ -13,19 +13,24 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    flows::{Flows, session::Speaker},
-    http::error::ApiError,
+    datadir::DataDir,
+    flows::{
+        Flows,
+        session::{Conversation, Speaker},
+    },
+    http::{error::ApiError, items, openapi},
 };
 
 mod agent;
 mod geolocation;
-mod request;
+pub mod request;
 mod session;
 mod task_status;
 #[cfg(test)]
 mod tests;
 mod welcome;
 
+pub use agent::number;
 use request::Request;
 
 /// The API for agents, under all its base paths, and the page for people who were invited.
@@ -33,29 +38,40 @@ pub fn router(flows: Arc<Flows>) -> Router {
     let limit =
         middleware::from_fn_with_state(Duration::from_secs(flows.config.http.request_timeout_s.into()), within_time);
     let pages = welcome::router(&flows);
+    let administrator = DataDir::at(&flows.config.data_dir).stored_admin_token().ok().flatten();
     let api = Router::new()
         .fallback(serve)
-        .with_state(flows)
+        .with_state(Api { flows, administrator: administrator.map(Into::into) })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(limit.clone())
         .layer(middleware::from_fn(dress));
     pages.layer(CatchPanicLayer::new()).layer(limit).fallback_service(api)
 }
 
-async fn serve(State(flows): State<Arc<Flows>>, request: HttpRequest) -> Response {
+/// What the endpoints work with.
+#[derive(Clone)]
+struct Api {
+    flows: Arc<Flows>,
+    /// The first administrator's token, which opens sessions too; `None`: nobody has one.
+    administrator: Option<Arc<str>>,
+}
+
+async fn serve(State(api): State<Api>, request: HttpRequest) -> Response {
+    let flows = &api.flows;
     if request.method() == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
     let bytes_max = usize::try_from(flows.config.http.body_bytes_max).unwrap_or(usize::MAX);
     let answer = match Request::read(request, bytes_max).await {
-        Ok(request) => route(&flows, &request).await,
+        Ok(request) => route(&api, &request).await,
         Err(error) => Err(error),
     };
     answer.unwrap_or_else(ApiError::into_response)
 }
 
 /// The list of endpoints.
-async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
+async fn route(api: &Api, request: &Request) -> Result<Response, ApiError> {
+    let flows = &*api.flows;
     let is_agent = matches!(request.endpoint(), "PluginFlyvemdmAgent" | "PluginStorkmdmAgent");
     if request.bare_body.is_some() {
         if is_agent {
@@ -65,10 +81,19 @@ async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
     }
     match request.endpoint() {
         "" => Err(ApiError::new(StatusCode::BAD_REQUEST, "ERROR_RESOURCE_MISSING", "resource is missing")),
-        "initSession" => session::open(flows, request).await,
+        "initSession" => session::open(api, request).await,
         "killSession" => session::close(flows, request).await,
         "getFullSession" => session::show(flows, request).await,
         "changeActiveProfile" => session::change_profile(flows, request).await,
+        "changeActiveEntities" => session::change_entities(flows, request).await,
+        "getMyProfiles" => session::my_profiles(flows, request).await,
+        "getActiveProfile" => session::active_profile(flows, request).await,
+        "getMyEntities" => session::my_entities(flows, request).await,
+        "getActiveEntities" => session::active_entities(flows, request).await,
+        "openapi.json" => Ok(json(StatusCode::OK, &openapi::document(&flows.config.http.public_url))),
+        endpoint if items::knows(endpoint) && !is_for_devices(flows, request).await? => {
+            items::serve(&api.flows, request, &conversation(flows, request).await?).await
+        }
         _ if is_agent => match request.method {
             Method::POST => agent::enroll(flows, request).await,
             Method::GET | Method::HEAD => agent::show(flows, request).await,
@@ -95,21 +120,48 @@ async fn route(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
     }
 }
 
+/// Whether devices and guests are answered by an endpoint of their own, with the tolerance that they need.
+async fn is_for_devices(flows: &Flows, request: &Request) -> Result<bool, ApiError> {
+    let has_own = match request.endpoint() {
+        "PluginFlyvemdmAgent" | "PluginStorkmdmAgent" => request.path.len() <= 2,
+        "PluginFlyvemdmGeolocation" => request.method == Method::POST,
+        "search" => request.path.get(1).is_some_and(|it| it == task_status::ITEM_TYPE),
+        task_status::ITEM_TYPE => matches!(request.method, Method::PUT | Method::PATCH),
+        _ => false,
+    };
+    if !has_own {
+        return Ok(false);
+    }
+    let talk = flows.conversation(&request.text("session_token")).await?;
+    Ok(talk.is_none_or(|it| !it.role.is_staff()))
+}
+
 /// Who asks.
 async fn speaker(flows: &Flows, request: &Request) -> Result<Speaker, ApiError> {
+    flows.speaker(&session_token(request)?).await?.ok_or_else(no_session)
+}
+
+/// Who asks, with what rights.
+async fn conversation(flows: &Flows, request: &Request) -> Result<Conversation, ApiError> {
+    flows.conversation(&session_token(request)?).await?.ok_or_else(no_session)
+}
+
+fn session_token(request: &Request) -> Result<String, ApiError> {
     let token = request.text("session_token");
     if token.is_empty() {
         let message = "parameter session_token is missing or empty";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "ERROR_SESSION_TOKEN_MISSING", message));
     }
-    flows.speaker(&token).await?.ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_SESSION_TOKEN_INVALID", "session_token seems invalid")
-    })
+    Ok(token)
+}
+
+fn no_session() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_SESSION_TOKEN_INVALID", "session_token seems invalid")
 }
 
 /// A successful answer. Android takes every body with the letters `ERROR` or `EXCEPTION_HTTP` for a failure, so a person of that name is
 /// written with an escape, which JSON parsers undo.
-fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     let text = body.to_string().replace("ERROR", "\\u0045RROR").replace("EXCEPTION_HTTP", "\\u0045XCEPTION_HTTP");
     (status, text).into_response()
 }

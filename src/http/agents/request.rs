@@ -24,6 +24,8 @@ pub struct Request {
     pub path: Vec<String>,
     /// Query, body and headers, merged in this order.
     pub params: Map<String, Value>,
+    /// The query alone, in order, with names that come again and again.
+    pub query: Vec<(String, String)>,
     /// The text of a body that is no JSON.
     pub bare_body: Option<String>,
 }
@@ -36,9 +38,8 @@ impl Request {
     pub async fn read(request: HttpRequest<Body>, body_bytes_max: usize) -> Result<Request, ApiError> {
         let (parts, body) = request.into_parts();
         let mut params = Map::new();
-        if let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
-            params.extend(pairs.into_iter().map(|(name, value)| (name, Value::String(value))));
-        }
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|it| it.0).unwrap_or_default();
+        params.extend(query.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
         let text = decoded(read_body(body, body_bytes_max).await?);
         let mut bare_body = None;
         if !text.trim().is_empty() {
@@ -48,7 +49,7 @@ impl Request {
             }
         }
         merge_headers(&mut params, &parts.headers);
-        Ok(Request { method: parts.method, path: path_behind_base(parts.uri.path()), params, bare_body })
+        Ok(Request { method: parts.method, path: path_behind_base(parts.uri.path()), params, query, bare_body })
     }
 
     /// A parameter as text; "" when it is absent or no scalar.
@@ -57,6 +58,16 @@ impl Request {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
+        }
+    }
+
+    /// Whether a switch is on: everything but nothing, `0` and `false`.
+    pub fn is_on(&self, name: &str) -> bool {
+        match self.params.get(name) {
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::Number(number)) => number.as_i64() != Some(0),
+            Some(Value::String(text)) => !matches!(text.as_str(), "0" | "false"),
+            _ => false,
         }
     }
 

@@ -64,6 +64,7 @@ impl World {
             policies: Policies::default(),
             settled: Settled::default(),
             mail_waits: tokio::sync::Notify::new(),
+            passwords: crate::flows::passwords::Passwords::default(),
         });
         flows.told.set(ToldSettings { broker: "mqtt.example".into(), port: 8883, tls: true }).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -418,7 +419,7 @@ async fn what_makes_no_sense_is_refused_in_glpis_words() {
     GET /nothing -> 400 ["ERROR_RESOURCE_NOT_FOUND_NOR_COMMONDBTM","resource not found or not an instance of CommonDBTM"]
     GET /initSession -> 400 ["ERROR_LOGIN_PARAMETERS_MISSING","parameter(s) login, password or user_token are missing"]
     GET /initSession?user_token=wrong -> 401 ["ERROR_GLPI_LOGIN_USER_TOKEN","parameter user_token seems invalid"]
-    GET /initSession?login=a&password=b -> 400 ["ERROR_LOGIN_WITH_CREDENTIALS_DISABLED","usage of initSession resource with credentials is disabled"]
+    GET /initSession?login=a&password=b -> 401 ["ERROR_GLPI_LOGIN","Incorrect username or password"]
     GET /getFullSession -> 400 ["ERROR_SESSION_TOKEN_MISSING","parameter session_token is missing or empty"]
     GET /getFullSession -> 401 ["ERROR_SESSION_TOKEN_INVALID","session_token seems invalid"]
     POST /changeActiveProfile -> 400 ["ERROR","Bad Request"]

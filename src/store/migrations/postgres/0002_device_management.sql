@@ -36,9 +36,17 @@ create table person_profile (
 insert into person_profile (person_id, profile, entity_id, is_recursive)
     select distinct person_id, 'guest', entity_id, false from invitation;
 
--- The profile and entity that a session works in; null: those of its owner.
+-- The profile and entity that a session works in; null: the guest's, and all entities of the profile.
 alter table http_session add column profile text;
 alter table http_session add column entity_id bigint;
+alter table http_session add column is_recursive boolean not null default true;
+alter table http_session add column limited_to text; -- as in api_token, which opened it
+
+-- Tokens in deeplinks travel by mail: they open sessions of guests only, whatever else their owner may do.
+alter table api_token add column limited_to text default 'guest'; -- null: every profile of the owner
+
+create index entity_parent on entity (parent_id);
+create index person_profile_entity on person_profile (entity_id);
 
 -- Delivery of invitations by mail: the rows with state 'queued' are the queue.
 alter table invitation add column name text not null default 'Invitation';

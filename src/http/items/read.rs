@@ -1,0 +1,78 @@
+//! One item, all items, items below an item.
+
+use axum::{http::StatusCode, response::Response};
+use serde_json::Value;
+
+use super::{Asked, answer, object, params, piece, settings};
+use crate::{
+    http::error::ApiError,
+    ids::{EntityId, PersonId},
+    mdm::rights::Verb,
+    store::items::{ItemType, Wanted},
+};
+
+pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Response, ApiError> {
+    // Everybody may look at himself.
+    let is_self = of.name == "User" && asked.talk.is(PersonId(id));
+    if !is_self {
+        asked.must(of, Verb::Read)?;
+    }
+    let sight = if is_self { asked.sight_of_all() } else { asked.sight() };
+    let Some(values) = asked.flows.store.item(of, &sight, id).await? else {
+        let is_there = asked.flows.store.item(of, &asked.sight_of_all(), id).await?.is_some();
+        return Err(if is_there { ApiError::no_right() } else { ApiError::no_item() });
+    };
+    let mut members = object(asked.flows, of, values, has_links(asked));
+    if of.name == "PluginFlyvemdmEntityConfig" {
+        settings::complete(asked, EntityId(id), &mut members).await?;
+    }
+    Ok(answer(StatusCode::OK, &Value::Object(members)))
+}
+
+pub async fn list(asked: &Asked<'_>, of: &'static ItemType) -> Result<Response, ApiError> {
+    asked.must(of, Verb::Read)?;
+    listed(asked, of, Wanted::default()).await
+}
+
+pub async fn list_below(
+    asked: &Asked<'_>,
+    above: &'static ItemType,
+    of: &'static ItemType,
+) -> Result<Response, ApiError> {
+    asked.must(above, Verb::Read)?;
+    asked.must(of, Verb::Read)?;
+    let id = asked.id()?.unwrap_or_default();
+    let Some((_, column)) = of.parents.iter().find(|it| it.0 == above.name) else {
+        return Err(ApiError::bad_request());
+    };
+    if asked.flows.store.item(above, &asked.sight(), id).await?.is_none() {
+        return Err(ApiError::no_item());
+    }
+    listed(asked, of, Wanted { below: Some((*column, id)), ..Wanted::default() }).await
+}
+
+async fn listed(asked: &Asked<'_>, of: &'static ItemType, mut wanted: Wanted) -> Result<Response, ApiError> {
+    let request = asked.request;
+    let window = params::window(request)?;
+    wanted.is_descending = params::is_descending(request);
+    let sort = request.text("sort");
+    if let Some(field) = of.fields.iter().find(|it| it.name == sort) {
+        wanted.sort_by(field);
+    }
+    for (name, text) in params::texts(request, "searchText") {
+        let field = of.fields.iter().find(|it| it.name == name).ok_or_else(ApiError::bad_request)?;
+        wanted.texts.push((field, text.to_owned()));
+    }
+    // Nothing is ever in a trash.
+    let window = if request.is_on("is_deleted") { crate::store::items::Window { count: 0, ..window } } else { window };
+    let page = asked.flows.store.items(of, &asked.sight(), &wanted, window).await?;
+    let range = params::content_range(window, &page)?;
+    let is_whole = i64::try_from(page.rows.len()).is_ok_and(|it| it == page.total) || window.count == 0;
+    let has_links = has_links(asked);
+    let rows = page.rows.into_iter().map(|values| Value::Object(object(asked.flows, of, values, has_links)));
+    Ok(piece(of, &rows.collect(), &range, is_whole))
+}
+
+fn has_links(asked: &Asked<'_>) -> bool {
+    !asked.request.params.contains_key("get_hateoas") || asked.request.is_on("get_hateoas")
+}

@@ -1,0 +1,76 @@
+//! Settings of tenants, as rows. An empty text is inherited.
+
+use super::{Answer, absent_entity, int};
+use crate::{
+    ids::EntityId,
+    mdm::help_desk::HelpDesk,
+    store::{
+        Store, StoreError,
+        db::{Statement, Value},
+        invitation,
+    },
+};
+
+/// What is written; `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct StoredSettings {
+    /// Help desk: name.
+    pub support_name: Option<String>,
+    /// Help desk: phone.
+    pub support_phone: Option<String>,
+    /// Help desk: web site.
+    pub support_website: Option<String>,
+    /// Help desk: e-mail.
+    pub support_email: Option<String>,
+    /// Help desk: address.
+    pub support_address: Option<String>,
+    /// Where the agent is downloaded.
+    pub download_url: Option<String>,
+    /// Days that an invitation is valid.
+    pub token_life_days: Option<i64>,
+    /// Agents that may enroll; 0 is no limit.
+    pub device_limit: Option<i64>,
+}
+
+impl Store {
+    /// What a tenant says itself of its help desk. `None`: there is no such tenant.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn own_help_desk(&self, entity: EntityId) -> Result<Option<HelpDesk>, StoreError> {
+        Ok(self.row(invitation::help_desks(entity)).await?.as_ref().map(invitation::help_desk))
+    }
+
+    /// Changes the settings of a tenant.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn change_settings(&self, entity: EntityId, new: StoredSettings) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let changed = tx
+                    .execute(Statement::new(
+                        "update entity set support_name = coalesce($2, support_name), \
+                         support_phone = coalesce($3, support_phone), support_website = coalesce($4, support_website), \
+                         support_email = coalesce($5, support_email), support_address = coalesce($6, support_address), \
+                         download_url = coalesce($7, download_url), token_life_days = coalesce($8, token_life_days), \
+                         device_limit = coalesce($9, device_limit) where entity_id = $1",
+                        [
+                            int(entity.0),
+                            Value::Text(new.support_name),
+                            Value::Text(new.support_phone),
+                            Value::Text(new.support_website),
+                            Value::Text(new.support_email),
+                            Value::Text(new.support_address),
+                            Value::Text(new.download_url),
+                            Value::Int(new.token_life_days),
+                            Value::Int(new.device_limit),
+                        ],
+                    ))
+                    .await?;
+                Ok(if changed == 0 { Err(absent_entity(entity)) } else { Ok(()) })
+            })
+        })
+        .await
+    }
+}
