@@ -211,18 +211,18 @@ async fn admit(
     if sql::is_further_address(tx, person, &attempt.email).await? {
         invitation.email.clone_from(&attempt.email);
     }
-    let rules = Rules {
-        android_version_min: &enrollment.android_version_min,
-        apple_version_min: &enrollment.apple_version_min,
-        agents_per_entity_max: enrollment.agents_per_entity_max,
-    };
     let replaced = match attempt.serial() {
         Ok(serial) => sql::earlier_agents(tx, invitation.entity, &serial, &attempt.uuid()).await?,
         Err(_) => Vec::new(),
     };
     let replaced_count = i64::try_from(replaced.len()).unwrap_or(i64::MAX);
-    let is_limited = enrollment.agents_per_entity_max > 0;
-    let place = sql::place(tx, invitation.entity, replaced_count, is_limited).await?;
+    let configured = enrollment.agents_per_entity_max;
+    let (place, limit) = sql::place(tx, invitation.entity, replaced_count, configured).await?;
+    let rules = Rules {
+        android_version_min: &enrollment.android_version_min,
+        apple_version_min: &enrollment.apple_version_min,
+        agents_per_entity_max: limit,
+    };
     let id = invitation.id;
     let accepted = match enroll::check(attempt, Some(invitation), place, rules, now) {
         Ok(accepted) if sql::consume(tx, id, now).await? => accepted,

@@ -162,6 +162,15 @@ impl Flows {
         }))
     }
 
+    /// Whether a session works with a profile of the staff, as far as the session itself knows: [`Flows::conversation`] asks whether
+    /// the profile was taken away meanwhile. One question, for the endpoints that devices use.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn may_be_staff(&self, session_token: &str) -> Result<bool, StoreError> {
+        Ok(self.session(session_token).await?.is_some_and(|(_, terms)| terms.profile.is_staff()))
+    }
+
     /// A profile or an entity that was taken away is not active any more.
     async fn conversation_of(
         &self,

@@ -140,20 +140,25 @@ pub async fn is_further_address(tx: &mut Tx, person: PersonId, email: &str) -> R
     Ok(tx.row(Statement::new(question, [int(person.0), text(email)])).await?.is_some())
 }
 
-/// What the entity has room for. `replaced` agents do not count; agents are counted only when there is a limit.
+/// What the entity has room for, and how many agents it may have: its own limit, or else the configured one; 0 is no limit.
+/// `replaced` agents do not count; agents are counted only when there is a limit.
 ///
 /// # Errors
 /// The database failed.
-pub async fn place(tx: &mut Tx, entity: EntityId, replaced: i64, is_limited: bool) -> Result<Place, StoreError> {
-    let fleet = Statement::new("select fleet_id from fleet where entity_id = $1 and is_default", [int(entity.0)]);
-    let fleet = tx.row(fleet).await?.map(|row| FleetId(row.int("fleet_id")));
-    let agents = if is_limited {
+pub async fn place(tx: &mut Tx, entity: EntityId, replaced: i64, configured: u32) -> Result<(Place, u32), StoreError> {
+    let question = "select e.device_limit, f.fleet_id from entity e \
+                    left join fleet f on f.entity_id = e.entity_id and f.is_default where e.entity_id = $1";
+    let row = tx.row(Statement::new(question, [int(entity.0)])).await?;
+    let own = row.as_ref().and_then(|row| u32::try_from(row.int("device_limit")).ok()).filter(|it| *it > 0);
+    let limit = own.unwrap_or(configured);
+    let agents = if limit > 0 {
         let count = Statement::new("select count(*) as agents from agent where entity_id = $1", [int(entity.0)]);
         tx.row(count).await?.map_or(0, |row| row.int("agents")) - replaced
     } else {
         0
     };
-    Ok(Place { agents, fleet })
+    let fleet = row.and_then(|row| row.opt_int("fleet_id")).map(FleetId);
+    Ok((Place { agents, fleet }, limit))
 }
 
 /// Earlier enrollments of the same device.

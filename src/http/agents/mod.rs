@@ -132,8 +132,7 @@ async fn is_for_devices(flows: &Flows, request: &Request) -> Result<bool, ApiErr
     if !has_own {
         return Ok(false);
     }
-    let talk = flows.conversation(&request.text("session_token")).await?;
-    Ok(talk.is_none_or(|it| !it.role.is_staff()))
+    Ok(!flows.may_be_staff(&request.text("session_token")).await?)
 }
 
 /// Who asks.

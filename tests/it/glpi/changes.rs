@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Desk, PARIS, World, input};
+use crate::support::enrollment;
 
 #[tokio::test]
 async fn fleets_are_made_renamed_and_removed_one_or_many() {
@@ -107,7 +108,11 @@ async fn invitations_are_made_and_taken_back() {
 
 #[tokio::test]
 async fn settings_of_entities_are_inherited_and_marked() {
-    let world = World::with(&[("MDMQ_ENROLLMENT__SUPPORT_NAME", "Everybody's desk")]).await;
+    let world = World::with(&[
+        ("MDMQ_ENROLLMENT__SUPPORT_NAME", "Everybody's desk"),
+        ("MDMQ_ENROLLMENT__EXPLAIN_REFUSALS", "true"),
+    ])
+    .await;
     let mut desk = Desk::of(&world.server).await;
     desk.get("/PluginFlyvemdmEntityConfig/69").await;
     let own =
@@ -127,6 +132,17 @@ async fn settings_of_entities_are_inherited_and_marked() {
     let seen = agent.ask("GET", "/PluginFlyvemdmEntityConfig/69", None).await;
     assert_eq!((seen.status, &seen.body["_support_name"], &seen.body["_support_phone"]), (200, &json!(-2), &json!(-2)));
     assert_eq!((&seen.body["support_name"], &seen.body["support_phone"]), (&json!("Paris desk"), &json!("0123")));
+    // The limit holds at the next enrollment.
+    desk.notes("PUT", "/PluginFlyvemdmEntityConfig/69", input(json!({"device_limit": 1}))).await;
+    let invitation = enrollment::invite(&world.server, "LYON2", 69).await;
+    let guest = Desk::with_token(&world.server, &invitation.user_token).await;
+    let profile = enrollment::Profile { entity: 69, ..enrollment::Profile::android() };
+    let enrolls = input(enrollment::enrollment_input("LYON2", &profile, &invitation));
+    let said = guest.ask("POST", "/PluginFlyvemdmAgent", enrolls.clone()).await;
+    assert_eq!((said.status, &said.body[1]), (400, &json!("Too many devices")));
+    desk.notes("PUT", "/PluginFlyvemdmEntityConfig/69", input(json!({"device_limit": 2}))).await;
+    let said = guest.ask("POST", "/PluginFlyvemdmAgent", enrolls).await;
+    assert_eq!(said.status, 200, "{said:?}");
     assert_eq!(agent.ask("GET", "/PluginFlyvemdmEntityConfig/76", None).await.status, 401);
     assert_eq!(
         agent.ask("PUT", "/PluginFlyvemdmEntityConfig/69", input(json!({"support_phone": "1"}))).await.status,
