@@ -26,6 +26,7 @@ pub static ITEM_TYPES: &[&ItemType] = &[
     &tenants::ENTITY,
     &tenants::SETTINGS,
     &tenants::PERSON,
+    &tenants::EMAIL,
     &tenants::INVITATION,
     &tenants::INVITATION_LOG,
 ];

@@ -147,6 +147,7 @@ async fn a_dashboard_finds_what_it_asks_for() {
         format!("/PluginFlyvemdmAgent/{agent}"),
         "/PluginFlyvemdmFleet".to_owned(),
         "/Computer/1?expand_dropdowns=true".to_owned(),
+        "/User/1/UserEmail".to_owned(),
         "/PluginFlyvemdmGeolocation?searchText[computers_id]=1".to_owned(),
     ] {
         let said = desk.get(&path).await;

@@ -25,6 +25,7 @@ async fn all_types(world: &World) -> String {
         ("PluginFlyvemdmWellKnownPath", "1"),
         ("Entity", "69"),
         ("User", "1"),
+        ("UserEmail", "101"),
         ("PluginFlyvemdmInvitation", "1"),
         ("PluginFlyvemdmInvitationlog", "1"),
         ("PluginFlyvemdmFile", "1"),

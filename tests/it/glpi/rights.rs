@@ -24,6 +24,7 @@ async fn the_table_of_rights_holds() {
         ("Computer", 1),
         ("Entity", 47),
         ("User", 1),
+        ("UserEmail", 101),
         ("PluginFlyvemdmEntityConfig", 76),
         ("PluginFlyvemdmInvitation", 1),
         ("PluginFlyvemdmInvitationlog", 1),

@@ -76,6 +76,10 @@ pub static SETTINGS: ItemType = ItemType {
     parents: &[("Entity", "e.entity_id")],
 };
 
+/// Whoever has a profile there, or was invited there.
+const OF_PERSON: &str = "exists (select 1 from person_profile g where g.person_id = p.person_id and g.entity_id in {scope}) \
+     or exists (select 1 from invitation i where i.person_id = p.person_id and i.entity_id in {scope})";
+
 #[rustfmt::skip]
 pub static PERSON: ItemType = ItemType {
     name: "User",
@@ -84,8 +88,7 @@ pub static PERSON: ItemType = ItemType {
     from: "person p",
     key: "p.person_id",
     only: "",
-    visible: "exists (select 1 from person_profile g where g.person_id = p.person_id and g.entity_id in {scope}) \
-              or exists (select 1 from invitation i where i.person_id = p.person_id and i.entity_id in {scope})",
+    visible: OF_PERSON,
     own: "",
     fields: &[
         int("id", "p.person_id"),
@@ -116,6 +119,37 @@ pub static PERSON: ItemType = ItemType {
         option(121, "Creation date", "date_creation", "p.created_at", Kind::Time),
     ],
     parents: &[],
+};
+
+#[rustfmt::skip]
+pub static EMAIL: ItemType = ItemType {
+    name: "UserEmail",
+    title: "E-mail address",
+    // They are changed with their user.
+    rights: Rights::READ_ONLY,
+    // Addresses have no numbers of their own: the n-th of a person has one that is made of both, the default one first.
+    from: "(select person_id, email, is_default, \
+             person_id * 100 + row_number() over (partition by person_id order by is_default desc, email) as email_id from \
+             (select person_id, email, true as is_default from person union all \
+              select person_id, email, false from person_email) each_one) m join person p on p.person_id = m.person_id",
+    key: "m.email_id",
+    only: "",
+    visible: OF_PERSON,
+    own: "",
+    fields: &[
+        int("id", "m.email_id"),
+        link("users_id", "m.person_id", "User"),
+        flag("is_default", "m.is_default"),
+        int("is_dynamic", "0"),
+        text("email", "m.email"),
+    ],
+    options: &[
+        option(1, "E-mail", "email", "m.email", Kind::Text),
+        option(2, "ID", "id", "m.email_id", Kind::Int),
+        option(3, "Default", "is_default", "m.is_default", Kind::Flag),
+        option(4, "User", "User.name", "coalesce(nullif(p.name, ''), p.email)", Kind::Text),
+    ],
+    parents: &[("User", "m.person_id")],
 };
 
 /// What `status` says: "expired" is computed.
