@@ -6,6 +6,7 @@ use super::{
     StoreError,
     administer::{LIST_ROWS_MAX, Refused},
     db::{Row, Statement, Tx, Value},
+    session::{self, Owner},
 };
 use crate::{
     clock::Timestamp,
@@ -299,12 +300,7 @@ pub async fn seal(tx: &mut Tx, it: Unsealed, invitation_hash: &str, user_hash: &
         [it.id.0.into(), invitation_hash.into()],
     ))
     .await?;
-    tx.execute(Statement::new(
-        "insert into api_token (token_hash, person_id, created_at) values ($1, $2, $3)",
-        [user_hash.into(), it.person.0.into(), it.at.0.into()],
-    ))
-    .await?;
-    Ok(())
+    session::add_token(tx, Owner::Person(it.person), user_hash, it.at).await
 }
 
 /// Asks for the mail once more, from its first attempt on.

@@ -51,6 +51,11 @@ async fn a_phone_reconnects_with_its_old_password_and_is_locked() {
         let (status, full) = http.get("/getFullSession", &session).await;
         assert_eq!(status, 200, "{full}");
 
+        // The administrator's token was never in a mail, so it is good for more than a guest's.
+        let session = http.session("adminadminadminadminadminadminadminadmin").await;
+        let (status, profiles) = http.get("/getMyProfiles", &session).await;
+        assert!(status == 200 && profiles.to_string().contains("Super-Admin"), "{status} {profiles}");
+
         // An invitation that was sent before still enrolls.
         let session = http.session("annannannannannannannannannannannannanna").await;
         let input = json!({ "input": {

@@ -39,6 +39,8 @@ pub struct Person {
     pub phone2: String,
     pub is_active: bool,
     pub api_token: String,
+    /// Whether the token travelled in a deeplink.
+    pub is_invited: bool,
     /// Profile, entity, recursive.
     pub profiles: Vec<(&'static str, i64, bool)>,
 }
@@ -118,7 +120,8 @@ pub fn people(tables: &Tables, report: &mut Report) -> Vec<Person> {
     let accounts: HashSet<i64> = tables.agents.iter().map(|it| it.int("users_id")).filter(|id| *id > 0).collect();
     let on_devices: HashSet<i64> = tables.agents.iter().map(|it| it.int("computers_id")).collect();
     let owners = tables.computers.iter().filter(|it| on_devices.contains(&it.int("id"))).map(|it| it.int("users_id"));
-    let mut wanted: HashSet<i64> = tables.invitations.iter().map(|it| it.int("users_id")).chain(owners).collect();
+    let invited: HashSet<i64> = tables.invitations.iter().map(|it| it.int("users_id")).collect();
+    let mut wanted: HashSet<i64> = invited.iter().copied().chain(owners).collect();
     let profiles = profiles(tables);
     wanted.extend(profiles.keys());
     let mut addresses: HashMap<i64, Vec<String>> = HashMap::new();
@@ -152,6 +155,7 @@ pub fn people(tables: &Tables, report: &mut Report) -> Vec<Person> {
                 phone2: user.text("phone2"),
                 is_active: user.flag("is_active"),
                 api_token: user.raw("api_token"),
+                is_invited: invited.contains(&id),
                 profiles: profiles.get(&id).cloned().unwrap_or_default(),
             });
         }

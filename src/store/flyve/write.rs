@@ -14,11 +14,12 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::AgentId,
+    ids::{AgentId, PersonId},
     store::{
         StoreError,
         administer::Refused,
         db::{Statement, Tx, Value},
+        session::{self, Owner},
         task::Touched,
     },
 };
@@ -338,13 +339,13 @@ impl Move<'_> {
             }
         }
         if !person.api_token.is_empty() {
-            let hash = (self.secrets.hash)(&person.api_token);
-            self.run(
-                "insert into api_token (token_hash, person_id, created_at) values ($1, $2, $3) \
-                 on conflict (token_hash) do nothing",
-                [hash.into(), ours.into(), self.now.0.into()],
-            )
-            .await?;
+            let (hash, owner) = ((self.secrets.hash)(&person.api_token), Owner::Person(PersonId(ours)));
+            // A token that travelled by mail is good for guests only, whatever else its owner may do.
+            if person.is_invited {
+                session::add_token(self.tx, owner, &hash, self.now).await?;
+            } else {
+                session::add_full_token(self.tx, owner, &hash, self.now).await?;
+            }
         }
         Ok(())
     }

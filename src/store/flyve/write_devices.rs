@@ -7,7 +7,12 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, FleetId, Serial},
-    store::{StoreError, db::Statement, task},
+    store::{
+        StoreError,
+        db::Statement,
+        session::{self, Owner},
+        task,
+    },
 };
 
 /// Where an agent that is already here stands.
@@ -222,12 +227,7 @@ impl Move<'_> {
         let told = (self.secrets.agent_token)(AgentId(ours), Timestamp(created_at));
         for token in [agent.api_token.as_str(), told.as_str()].into_iter().filter(|it| !it.is_empty()) {
             let hash = (self.secrets.hash)(token);
-            self.run(
-                "insert into api_token (token_hash, agent_id, created_at) values ($1, $2, $3) \
-                 on conflict (token_hash) do nothing",
-                [hash.into(), ours.into(), self.now.0.into()],
-            )
-            .await?;
+            session::add_token(self.tx, Owner::Agent(AgentId(ours)), &hash, self.now).await?;
         }
         Ok(())
     }
