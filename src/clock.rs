@@ -28,6 +28,19 @@ impl Timestamp {
         format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
     }
 
+    /// `Mon, 23 Nov 2026 04:18:00 GMT`, the form HTTP uses in its headers.
+    pub fn http(self) -> String {
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began on a Thursday
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let (year, month, day) = self.civil_date();
+        let name = |names: &[&'static str], at: i64| usize::try_from(at).ok().and_then(|at| names.get(at).copied());
+        let weekday = name(&DAYS, self.0.div_euclid(86_400_000).rem_euclid(7)).unwrap_or_default();
+        let month = name(&MONTHS, month - 1).unwrap_or_default();
+        let second = self.0.div_euclid(1000).rem_euclid(86_400);
+        let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{weekday}, {day:02} {month} {year:04} {hours:02}:{minutes:02}:{seconds:02} GMT")
+    }
+
     /// `2026-11-23 04:18:00`, the form GLPI uses in its JSON.
     pub fn glpi(self) -> String {
         self.rfc3339().replace('T', " ").replace('Z', "")
@@ -86,5 +99,8 @@ mod tests {
         assert_eq!(Timestamp(951_782_400_000).rfc3339(), "2000-02-29T00:00:00Z");
         assert_eq!(Timestamp(-1).rfc3339(), "1969-12-31T23:59:59Z");
         assert_eq!(Timestamp(1_499_364_642_000).glpi(), "2017-07-06 18:10:42");
+        assert_eq!(Timestamp(1_499_364_642_000).http(), "Thu, 06 Jul 2017 18:10:42 GMT");
+        assert_eq!(Timestamp(1_472_817_461_000).http(), "Fri, 02 Sep 2016 11:57:41 GMT");
+        assert_eq!(Timestamp(-1).http(), "Wed, 31 Dec 1969 23:59:59 GMT");
     }
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The HTTP API for agents.
     pub http: Http,
+    /// Files and packages for devices.
+    pub files: Files,
     /// The HTTP API for administrators.
     pub admin: Admin,
     /// Several nodes.
@@ -128,6 +130,34 @@ pub struct Http {
     pub session_idle_s: u32,
     /// Sessions of one account; the oldest ends when another is opened.
     pub sessions_per_account_max: u32,
+    /// What `Range: bytes=-100` means: `flyve`, the first 101 bytes, as its documents say, or `rfc`, the last 100.
+    pub range_suffix: RangeSuffix,
+}
+
+/// What a range without a beginning means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RangeSuffix {
+    /// The beginning of the content, as Flyve does.
+    Flyve,
+    /// The end of the content, as RFC 7233 says.
+    Rfc,
+}
+
+/// Files and packages for devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Files {
+    /// Largest upload, in bytes.
+    pub upload_bytes_max: u64,
+    /// Uploads at once; further ones are refused.
+    pub uploads_max: u32,
+    /// Bytes that uploads leave free on the disk of `data_dir`, because the database lives there.
+    pub free_bytes_min: u64,
+    /// Downloads at once; further ones wait for their turn as long as a request may take.
+    pub downloads_max: u32,
+    /// Seconds without a byte after which an upload or a download ends.
+    pub stall_timeout_s: u32,
 }
 
 /// The HTTP API for administrators.
@@ -213,6 +243,7 @@ impl Default for Config {
             database: Database::default(),
             mqtt: Mqtt::default(),
             http: Http::default(),
+            files: Files::default(),
             admin: Admin::default(),
             cluster: Cluster::default(),
             enrollment: Enrollment::default(),
@@ -261,6 +292,19 @@ impl Default for Http {
             request_timeout_s: 30,
             session_idle_s: 24 * 60,
             sessions_per_account_max: 20,
+            range_suffix: RangeSuffix::Flyve,
+        }
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            upload_bytes_max: 4 << 30,
+            uploads_max: 8,
+            free_bytes_min: 256 << 20,
+            downloads_max: 1000,
+            stall_timeout_s: 300,
         }
     }
 }
@@ -339,6 +383,10 @@ impl Config {
         }
         if self.mqtt.inflight_max == 0 || self.mqtt.packet_bytes_max < 1024 {
             return Err("mqtt.inflight_max must be at least 1 and mqtt.packet_bytes_max at least 1024".into());
+        }
+        let files = &self.files;
+        if files.uploads_max == 0 || files.downloads_max == 0 || files.stall_timeout_s == 0 {
+            return Err("files.uploads_max, files.downloads_max and files.stall_timeout_s must be at least 1".into());
         }
         let url = &self.database.url.0;
         if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -423,6 +471,7 @@ mod tests {
         check(|c| c.mqtt.key_file = "key.pem".into(), "mqtt.certificate_file");
         check(|c| c.mqtt.inflight_max = 0, "mqtt.inflight_max");
         check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
+        check(|c| c.files.downloads_max = 0, "files.downloads_max");
         check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
     }
 

@@ -119,6 +119,12 @@ pub struct Metrics {
     pub mails_waiting: Gauge,
     /// HTTP answers.
     pub http_answers: Family<HttpAnswer, Counter>,
+    /// Contents of files and packages that came in: `stored`, `refused`.
+    pub uploads: Family<Outcome, Counter>,
+    /// Contents that devices asked for: `complete`, `broken`.
+    pub downloads: Family<Outcome, Counter>,
+    /// Bytes of contents sent to devices.
+    pub contents_sent: Counter<u64, AtomicU64>,
     /// Bytes read from MQTT sockets.
     pub received: Counter<u64, AtomicU64>,
     /// Bytes written to MQTT sockets.
@@ -162,6 +168,9 @@ impl Metrics {
             mails: Family::default(),
             mails_waiting: Gauge::default(),
             http_answers: Family::default(),
+            uploads: Family::default(),
+            downloads: Family::default(),
+            contents_sent: Counter::default(),
             received: Counter::default(),
             sent: Counter::default(),
         }
@@ -195,6 +204,9 @@ impl Metrics {
         it.register("mails", "Attempts to send the mail of an invitation, by outcome", self.mails.clone());
         it.register("mails_waiting", "Mails of invitations that wait to be sent", self.mails_waiting.clone());
         it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
+        it.register("uploads", "Contents of files and packages that came in, by outcome", self.uploads.clone());
+        it.register("downloads", "Contents that devices asked for, by outcome", self.downloads.clone());
+        it.register_with_unit("contents_sent", "Contents sent to devices", Unit::Bytes, self.contents_sent.clone());
         it.register_with_unit("mqtt_received", "Read from MQTT sockets", Unit::Bytes, self.received.clone());
         it.register_with_unit("mqtt_sent", "Written to MQTT sockets", Unit::Bytes, self.sent.clone());
     }

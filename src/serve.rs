@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, LogFormat},
     datadir::{DataDir, Ports},
-    flows::{Flows, SecretKey, ToldSettings, policies::Policies, settled::Settled},
+    flows::{Flows, SecretKey, ToldSettings, files::Traffic, policies::Policies, settled::Settled},
     http,
     mail::Mailer,
     metrics::Metrics,
@@ -45,6 +45,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let mailer = Mailer::open(&config.mail)?;
     let tls = certs::server_config(&config, data_dir.path()).map_err(|e| e.to_string())?;
     let flows = build(config, &data_dir, clock).await?;
+    flows.resume_files().await.map_err(|e| e.to_string())?;
     let ports = sockets.ports();
     tell(&flows, &ports);
     let (stopping, stopped) = watch::channel(false);
@@ -116,6 +117,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
         hub,
         clock,
         metrics,
+        traffic: Traffic::new(&config.files),
         config: Arc::new(config),
         secret_key,
         told: std::sync::OnceLock::new(),

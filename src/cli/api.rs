@@ -1,8 +1,11 @@
 //! Asks the running server, found by the files in its data directory.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
-use reqwest::{Client, Method};
+use reqwest::{
+    Body, Client, Method,
+    multipart::{Form, Part},
+};
 use serde_json::Value;
 
 use super::{Failure, Place};
@@ -10,6 +13,10 @@ use crate::datadir::DataDir;
 
 /// Longer than any wait that the server grants.
 const PATIENCE: Duration = Duration::from_secs(330);
+/// Longer than any upload.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an upload that are read at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Longer than the largest move takes.
 const LONG_PATIENCE: Duration = Duration::from_secs(6 * 3600);
@@ -79,6 +86,35 @@ impl Api {
         self.send(self.request(Method::POST, path).header("content-type", "text/csv").body(csv)).await
     }
 
+    /// Streams a file, with the texts that are given beside it.
+    pub async fn upload<const N: usize>(
+        &self,
+        method: Method,
+        path: &str,
+        file: &Path,
+        texts: [(&'static str, Option<String>); N],
+    ) -> Result<Value, Failure> {
+        let unreadable = |e: std::io::Error| Failure(format!("cannot read {}: {e}", file.display()));
+        let content = std::fs::File::open(file).map_err(unreadable)?;
+        let metadata = content.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Failure(format!("{} is not a file", file.display())));
+        }
+        let name = file.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+        let bar = progress(metadata.len());
+        let part = Part::stream_with_length(streamed(content, bar.clone()), metadata.len()).file_name(name);
+        let mut form = Form::new();
+        for (name, text) in texts {
+            if let Some(text) = text {
+                form = form.text(name, text);
+            }
+        }
+        let request = self.request(method, path).timeout(UPLOAD_PATIENCE).multipart(form.part("file", part));
+        let answer = self.send(request).await;
+        bar.finish_and_clear();
+        answer
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.token)
     }
@@ -98,6 +134,27 @@ impl Api {
         let Self { base, data_dir, .. } = self;
         Failure(format!("cannot reach the server at {base}: is `mdmq serve` running with --data-dir {data_dir}?"))
     }
+}
+
+/// Hidden by itself when stderr is no terminal.
+fn progress(bytes: u64) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    indicatif::ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+}
+
+/// The file piece by piece, as the server takes it.
+fn streamed(file: std::fs::File, bar: indicatif::ProgressBar) -> Body {
+    let file = tokio::fs::File::from_std(file);
+    Body::wrap_stream(futures_util::stream::try_unfold((file, bar), |(mut file, bar)| async move {
+        let mut piece = vec![0; PIECE_BYTES];
+        let read = tokio::io::AsyncReadExt::read(&mut file, &mut piece).await?;
+        if read == 0 {
+            return Ok::<_, std::io::Error>(None);
+        }
+        piece.truncate(read);
+        bar.inc(read as u64);
+        Ok(Some((piece, (file, bar))))
+    }))
 }
 
 /// A value inside a path or query.

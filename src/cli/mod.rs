@@ -13,6 +13,7 @@ use crate::config::Config;
 mod agents;
 mod api;
 mod certs;
+mod files;
 mod import;
 mod invitations;
 mod people;
@@ -79,6 +80,15 @@ enum Verb {
     /// People: what they may do, and how they log in to the HTTP API
     #[command(subcommand)]
     User(people::User),
+    /// Files for devices
+    #[command(subcommand)]
+    File(files::File),
+    /// Applications for devices
+    #[command(subcommand)]
+    Package(files::Package),
+    /// Beginnings of paths that files may be deployed to
+    #[command(subcommand)]
+    Path(files::WellKnownPath),
     /// MQTT accounts of back ends and monitoring
     #[command(subcommand)]
     Account(tenants::Account),
@@ -155,6 +165,9 @@ fn run(line: Line) -> Done {
         Verb::User(verb) => ask(people::user(verb, &place)),
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
         Verb::Agent(verb) => ask(agents::agent(verb, &place)),
+        Verb::File(verb) => ask(files::file(verb, &place)),
+        Verb::Package(verb) => ask(files::package(verb, &place)),
+        Verb::Path(verb) => ask(files::path(verb, &place)),
         Verb::Command(verb) => ask(agents::command(verb, &place)),
         Verb::Task(verb) => ask(tasks::task(verb, &place)),
         Verb::Policy(verb) => ask(tasks::policy(verb, &place)),
@@ -253,6 +266,12 @@ mod tests {
         usage("user change ann --disable", true);
         usage("user token ann", true);
         usage("user list --json", true);
+        usage("file add PATH --entity 76 --name N --comment C --json", true);
+        usage("file update 3 PATH", true);
+        usage("file change 3", false);
+        usage("package add PATH --entity 76 --name N", true);
+        usage("package remove 3", true);
+        usage("path add %SDCARD%/Manuals", true);
         usage("certs show", true);
         usage("backup FILE", false);
     }

@@ -8,6 +8,7 @@ pub mod administer;
 pub mod admit;
 pub mod dispatch;
 pub mod enroll;
+pub mod files;
 pub mod ingest;
 pub mod invite;
 pub mod invite_many;
@@ -52,6 +53,8 @@ pub struct Flows {
     pub mail_waits: tokio::sync::Notify,
     /// Computes hashes of people's passwords.
     pub passwords: passwords::Passwords,
+    /// Who moves contents.
+    pub traffic: files::Traffic,
 }
 
 /// Where agents are told to connect.

@@ -8,9 +8,12 @@ use crate::flows::Flows;
 
 pub mod admin;
 mod agents;
+pub mod content;
 pub mod error;
 mod items;
 mod openapi;
+pub mod range;
+pub mod upload;
 
 /// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`.
 pub fn agents_router(flows: Arc<Flows>) -> Router {

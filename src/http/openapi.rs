@@ -80,6 +80,21 @@ const ADMIN: &[Endpoint] = &[
     Endpoint("get",    "/api/v1/tasks/{id}", "One task with its statuses", &[]),
     Endpoint("patch",  "/api/v1/tasks/{id}", "Give a task another value", &[]),
     Endpoint("delete", "/api/v1/tasks/{id}", "Take a task back", &[]),
+    Endpoint("get",    "/api/v1/files", "Files for devices", &["entity"]),
+    Endpoint("post",   "/api/v1/files", "Upload a file, as multipart with the part `file`", &[]),
+    Endpoint("get",    "/api/v1/files/{id}", "One file", &[]),
+    Endpoint("patch",  "/api/v1/files/{id}", "Another name or comment for a file", &[]),
+    Endpoint("put",    "/api/v1/files/{id}/content", "Upload the next version of a file, as multipart", &[]),
+    Endpoint("delete", "/api/v1/files/{id}", "Remove a file and its tasks", &[]),
+    Endpoint("get",    "/api/v1/packages", "Applications for devices", &["entity"]),
+    Endpoint("post",   "/api/v1/packages", "Upload an application, as multipart with the part `file`", &[]),
+    Endpoint("get",    "/api/v1/packages/{id}", "One application", &[]),
+    Endpoint("patch",  "/api/v1/packages/{id}", "Another name for an application", &[]),
+    Endpoint("put",    "/api/v1/packages/{id}/content", "Upload the next version of an application, as multipart", &[]),
+    Endpoint("delete", "/api/v1/packages/{id}", "Remove an application and its tasks", &[]),
+    Endpoint("get",    "/api/v1/paths", "Beginnings of paths that files may be deployed to", &[]),
+    Endpoint("post",   "/api/v1/paths", "One more beginning of paths", &[]),
+    Endpoint("delete", "/api/v1/paths/{id}", "Allow a beginning no longer", &[]),
     Endpoint("get",    "/api/v1/commands", "Commands", &["serial", "state"]),
     Endpoint("get",    "/api/v1/commands/{id}", "One command", &["wait"]),
     Endpoint("delete", "/api/v1/commands/{id}", "Take a command back", &[]),
@@ -161,7 +176,10 @@ fn describe_items(of: &ItemType, paths: &mut Map<String, Value>) {
         }
     };
     item(format!("/{name}"), "get", "a list", Verb::Read, &list);
-    item(format!("/{name}/{{id}}"), "get", "one", Verb::Read, &["get_hateoas"]);
+    // Files and packages are handed out as they are with `alt=media`, or for `Accept: application/octet-stream`.
+    let has_content = matches!(name, "PluginFlyvemdmFile" | "PluginFlyvemdmPackage");
+    let one: &[&str] = if has_content { &["get_hateoas", "alt"] } else { &["get_hateoas"] };
+    item(format!("/{name}/{{id}}"), "get", "one", Verb::Read, one);
     item(format!("/search/{name}"), "get", "search", Verb::Read, &find);
     item(format!("/listSearchOptions/{name}"), "get", "what can be searched for", Verb::Read, &[]);
     for (above, _) in of.parents {
@@ -242,7 +260,9 @@ mod tests {
     fn every_endpoint_of_sessions_and_devices_is_described() {
         let source = include_str!("agents/mod.rs");
         let mut routed = arms(source, "async fn route(", "\n}\n");
-        routed.remove("/search"); // is described with the types
+        for described_with_the_types in ["/search", "/PluginFlyvemdmFile", "/PluginFlyvemdmPackage"] {
+            routed.remove(described_with_the_types);
+        }
         let mut described: BTreeSet<String> = SESSIONS.iter().map(|it| it.1.to_owned()).collect();
         let devices = DEVICES.iter().map(|it| it.1.trim_end_matches("/{id}").to_owned());
         let devices: BTreeSet<String> = devices.collect();

@@ -10,6 +10,7 @@ pub mod help_desk;
 pub mod inbound;
 pub mod inventory;
 pub mod owed;
+pub mod package;
 pub mod policy;
 pub mod rights;
 pub mod version;

@@ -248,13 +248,15 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_entity(&self, id: EntityId) -> Answer<()> {
-        const IN_USE: [(&str, &str); 6] = [
+        const IN_USE: [(&str, &str); 8] = [
             ("other entities", "select 1 as n from entity where parent_id = $1"),
             ("agents", "select 1 as n from agent where entity_id = $1"),
             ("fleets", "select 1 as n from fleet where entity_id = $1 and not is_default"),
             ("computers", "select 1 as n from computer where entity_id = $1"),
             ("open invitations", "select 1 as n from invitation where entity_id = $1 and status = 'pending'"),
             ("service accounts", "select 1 as n from service_account where entity_id = $1"),
+            ("files", "select 1 as n from file where entity_id = $1"),
+            ("packages", "select 1 as n from package where entity_id = $1"),
         ];
         self.write(move |tx| {
             Box::pin(async move {

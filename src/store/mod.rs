@@ -14,9 +14,11 @@ use crate::{
 pub mod administer;
 pub mod agent;
 mod apply;
+pub mod blobs;
 pub mod command;
 pub mod db;
 pub mod enroll;
+pub mod files;
 pub mod flyve;
 pub mod invitation;
 pub mod items;
@@ -41,6 +43,7 @@ pub struct Store {
     lookups: mpsc::Sender<Lookup>,
     readers: Readers,
     clock: Clock,
+    blobs: blobs::Blobs,
 }
 
 /// The server could not do its job.
@@ -57,6 +60,9 @@ pub enum StoreError {
     /// Anything the database says.
     #[error("database: {0}")]
     Database(String),
+    /// The disk under the contents of files and packages.
+    #[error("disk: {0}")]
+    Disk(String),
 }
 
 /// A stored MQTT login that has the user name asked for.
@@ -133,7 +139,7 @@ impl Store {
             Writer { engine, tx, clock: clock.clone(), queue, on_commit: Arc::new(on_commit) }.run_until_closed(),
         );
         tokio::spawn(login::answer_lookups(readers.clone(), names));
-        Ok(Store { writer, lookups, readers, clock })
+        Ok(Store { writer, lookups, readers, clock, blobs: blobs::Blobs::at(data_dir) })
     }
 
     /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.

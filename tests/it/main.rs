@@ -7,6 +7,8 @@ mod support;
 mod access;
 mod admin;
 mod crash;
+mod downloads;
+mod files;
 mod glpi;
 mod hostile;
 mod invitations;

@@ -2,13 +2,19 @@
 
 use axum::{
     Json,
-    extract::rejection::JsonRejection,
+    extract::{multipart::MultipartRejection, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 
-use crate::flows::administer::{Refused, StoreError};
+use crate::{
+    flows::{
+        administer::{Refused, StoreError},
+        files::NotReceived,
+    },
+    http::upload::NotTaken,
+};
 
 /// A status and a sentence.
 #[derive(Debug)]
@@ -71,5 +77,29 @@ impl From<Refused> for Error {
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
         Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<MultipartRejection> for Error {
+    fn from(rejection: MultipartRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<NotTaken> for Error {
+    fn from(reason: NotTaken) -> Self {
+        let status = match &reason {
+            NotTaken::Refused(refused) => return refused.clone().into(),
+            NotTaken::Malformed(_) => StatusCode::BAD_REQUEST,
+            NotTaken::Stalled => StatusCode::REQUEST_TIMEOUT,
+            NotTaken::NotReceived(NotReceived::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            NotTaken::NotReceived(NotReceived::Full) => StatusCode::INSUFFICIENT_STORAGE,
+            NotTaken::NotReceived(NotReceived::Busy(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            NotTaken::NotReceived(NotReceived::Disk(why)) => {
+                tracing::error!("an upload failed: {why}");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, reason.to_string())
     }
 }

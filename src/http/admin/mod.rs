@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post, put},
 };
 use subtle::ConstantTimeEq;
 
@@ -16,6 +16,7 @@ use crate::{datadir::DataDir, flows::Flows};
 
 mod agents;
 mod error;
+mod files;
 mod invitations;
 mod people;
 mod tasks;
@@ -59,12 +60,27 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/tasks/{id}", get(tasks::show).patch(tasks::change).delete(tasks::remove))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
+        .route("/files", get(files::list_files))
+        .route("/files/{id}", get(files::show_file).patch(files::change_file).delete(files::remove_file))
+        .route("/packages", get(files::list_packages))
+        .route("/packages/{id}", get(files::show_package).patch(files::change_package).delete(files::remove_package))
+        .route("/paths", get(files::list_paths).post(files::add_path))
+        .route("/paths/{id}", delete(files::remove_path))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(
             Router::new()
                 .route("/import", post(agents::import))
                 .route("/invitations/csv", post(invitations::invite_many))
                 .layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)),
+        )
+        .merge(
+            Router::new()
+                .route("/files", post(files::add_file))
+                .route("/files/{id}/content", put(files::replace_file))
+                .route("/packages", post(files::add_package))
+                .route("/packages/{id}/content", put(files::replace_package))
+                // They stream to the disk, which has limits of its own.
+                .layer(DefaultBodyLimit::disable()),
         )
         .fallback(|| async { Error::absent("there is no such resource") })
         .layer(middleware::from_fn_with_state(token, authorize));

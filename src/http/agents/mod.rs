@@ -18,10 +18,11 @@ use crate::{
         Flows,
         session::{Conversation, Speaker},
     },
-    http::{error::ApiError, items, openapi},
+    http::{content::Dressed, error::ApiError, items, openapi},
 };
 
 mod agent;
+mod files;
 mod geolocation;
 pub mod request;
 mod session;
@@ -91,6 +92,8 @@ async fn route(api: &Api, request: &Request) -> Result<Response, ApiError> {
         "getMyEntities" => session::my_entities(flows, request).await,
         "getActiveEntities" => session::active_entities(flows, request).await,
         "openapi.json" => Ok(json(StatusCode::OK, &openapi::document(&flows.config.http.public_url))),
+        "PluginFlyvemdmFile" if files::asks_for_content(request) => files::show_file(flows, request).await,
+        "PluginFlyvemdmPackage" if files::asks_for_content(request) => files::show_package(flows, request).await,
         endpoint if items::knows(endpoint) && !is_for_devices(flows, request).await? => {
             items::serve(&api.flows, request, &conversation(flows, request).await?).await
         }
@@ -106,6 +109,14 @@ async fn route(api: &Api, request: &Request) -> Result<Response, ApiError> {
         },
         task_status::ITEM_TYPE => match request.method {
             Method::PUT | Method::PATCH => task_status::report(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        "PluginFlyvemdmFile" => match request.method {
+            Method::GET | Method::HEAD => files::show_file(flows, request).await,
+            _ => Err(ApiError::no_method()),
+        },
+        "PluginFlyvemdmPackage" => match request.method {
+            Method::GET | Method::HEAD => files::show_package(flows, request).await,
             _ => Err(ApiError::no_method()),
         },
         "PluginFlyvemdmGeolocation" => match request.method {
@@ -124,6 +135,9 @@ async fn route(api: &Api, request: &Request) -> Result<Response, ApiError> {
 async fn is_for_devices(flows: &Flows, request: &Request) -> Result<bool, ApiError> {
     let has_own = match request.endpoint() {
         "PluginFlyvemdmAgent" | "PluginStorkmdmAgent" => request.path.len() <= 2,
+        "PluginFlyvemdmFile" | "PluginFlyvemdmPackage" => {
+            request.path.len() == 2 && matches!(request.method, Method::GET | Method::HEAD)
+        }
         "PluginFlyvemdmGeolocation" => request.method == Method::POST,
         "search" => request.path.get(1).is_some_and(|it| it == task_status::ITEM_TYPE),
         task_status::ITEM_TYPE => matches!(request.method, Method::PUT | Method::PATCH),
@@ -172,11 +186,14 @@ async fn dress(request: HttpRequest, next: Next) -> Response {
     let asks_method = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let asks_headers = headers.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let mut response = next.run(request).await;
+    let is_dressed = response.extensions().get::<Dressed>().is_some();
     let headers = response.headers_mut();
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(header::CONTENT_TYPE, "application/json; charset=UTF-8");
-    set(header::CACHE_CONTROL, "no-store, no-cache, must-revalidate");
-    set(header::PRAGMA, "no-cache");
+    if !is_dressed {
+        set(header::CONTENT_TYPE, "application/json; charset=UTF-8");
+        set(header::CACHE_CONTROL, "no-store, no-cache, must-revalidate");
+        set(header::PRAGMA, "no-cache");
+    }
     if is_cross_origin {
         set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         if method == Method::GET || method == Method::OPTIONS {

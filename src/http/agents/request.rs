@@ -28,6 +28,8 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// The text of a body that is no JSON.
     pub bare_body: Option<String>,
+    /// As they came.
+    pub headers: HeaderMap,
 }
 
 impl Request {
@@ -49,7 +51,8 @@ impl Request {
             }
         }
         merge_headers(&mut params, &parts.headers);
-        Ok(Request { method: parts.method, path: path_behind_base(parts.uri.path()), params, query, bare_body })
+        let path = path_behind_base(parts.uri.path());
+        Ok(Request { method: parts.method, path, params, query, bare_body, headers: parts.headers })
     }
 
     /// A parameter as text; "" when it is absent or no scalar.

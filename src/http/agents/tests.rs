@@ -9,7 +9,7 @@ use crate::{
     broker::{hub::Hub, retained::Retained},
     clock::Clock,
     config::{Config, Database},
-    flows::{Flows, SecretKey, ToldSettings, invite::Wish, policies::Policies, settled::Settled},
+    flows::{Flows, SecretKey, ToldSettings, files::Traffic, invite::Wish, policies::Policies, settled::Settled},
     metrics::Metrics,
     store::{Store, db::Statement},
 };
@@ -58,6 +58,7 @@ impl World {
             hub: Hub::new(1, 10, Retained::new(10, 1000)),
             clock,
             metrics: Arc::new(Metrics::default()),
+            traffic: Traffic::new(&config.files),
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),

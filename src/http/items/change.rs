@@ -9,7 +9,7 @@ use super::{
 use crate::{
     flows::administer::Refused,
     http::{agents::number, error::ApiError},
-    ids::{AgentId, EntityId, FleetId, InvitationId, PersonId, TaskId},
+    ids::{AgentId, EntityId, FileId, FleetId, InvitationId, PackageId, PersonId, TaskId},
     store::items::ItemType,
 };
 
@@ -48,6 +48,14 @@ pub async fn update(asked: &Asked<'_>, of: &'static ItemType, id: i64, input: &I
             let (name, comment) = (opt_text(input, "name"), opt_text(input, "comment"));
             silent(flows.change_path(id, name, comment, is_on(input.get("is_default"))).await?)
         }
+        "PluginFlyvemdmFile" => {
+            let (name, comment) = (opt_text(input, "name"), opt_text(input, "comment"));
+            silent(flows.change_file(FileId(id), name.as_deref(), comment.as_deref()).await?.map(drop))
+        }
+        "PluginFlyvemdmPackage" => match opt_text(input, "name") {
+            Some(name) => silent(flows.rename_package(PackageId(id), &name).await?.map(drop)),
+            None => Ok(Ok(String::new())),
+        },
         "Entity" => {
             let parent = match input.contains_key("entities_id") {
                 true => match entity_of(asked, input).await? {
@@ -73,6 +81,8 @@ pub async fn delete(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Outcom
         "PluginFlyvemdmAgent" => message_of(flows.remove_agent(AgentId(id), &name_of(asked).await?).await?),
         "PluginFlyvemdmFleet" => message_of(flows.remove_fleet(FleetId(id)).await?.map(|_| ())),
         "PluginFlyvemdmWellKnownPath" => message_of(flows.store.remove_path(id).await?),
+        "PluginFlyvemdmFile" => message_of(flows.remove_file(FileId(id)).await?),
+        "PluginFlyvemdmPackage" => message_of(flows.remove_package(PackageId(id)).await?),
         "PluginFlyvemdmTask" => message_of(flows.remove_task(TaskId(id)).await?),
         "PluginFlyvemdmGeolocation" => message_of(flows.store.remove_position(id).await?),
         "Computer" => message_of(flows.store.remove_computer(id).await?),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mdmq::clock::Clock;
 
+pub mod apk;
 pub mod clients;
+pub mod contents;
 pub mod enrollment;
 pub mod mailbox;
 pub mod mariadb;

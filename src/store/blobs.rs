@@ -1,0 +1,309 @@
+//! Contents of files and packages: each once in the data directory, named by its SHA-256 (`blobs/ab/cdef…`). A content is
+//! written under a name of its own, made safe on the disk and then moved to its place, so that what has its final name is
+//! whole. Which contents are wanted, the table `blob` says; it is never the other way round.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+use tokio::{
+    fs::File,
+    io::AsyncWriteExt,
+    sync::{OwnedRwLockReadGuard, RwLock},
+};
+
+use super::{
+    Store, StoreError,
+    db::{Statement, Tx, Value},
+};
+use crate::clock::Timestamp;
+
+/// Names asked for in one question when the directory is swept.
+const SWEEP_NAMES_MAX: usize = 500;
+/// Digits of the name that choose the directory.
+const FAN_OUT_DIGITS: usize = 2;
+/// Random bytes in the name of a content that is still coming in.
+const TEMPORARY_BYTES: usize = 16;
+
+/// The directory of contents, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    directory: Arc<Path>,
+    /// Held for reading while a content gets its name and its row, for writing while contents without a row are removed.
+    gate: Arc<RwLock<()>>,
+}
+
+/// A content that is coming in. It is gone when this is dropped.
+#[derive(Debug)]
+pub struct Incoming {
+    place: Temporary,
+    file: File,
+    hash: Sha256,
+    size: u64,
+}
+
+/// A content that is safe on the disk and has no row yet. It is gone when this is dropped.
+#[derive(Debug)]
+pub struct Content {
+    place: Temporary,
+    /// SHA-256, 64 hexadecimal digits.
+    pub blob: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A file that is removed unless it was moved away.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It was moved to its place, or never made.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Blobs {
+    pub(super) fn at(data_dir: &Path) -> Self {
+        Self { directory: data_dir.join("blobs").into(), gate: Arc::default() }
+    }
+
+    /// A place for a content that is about to come in.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub async fn incoming(&self) -> io::Result<Incoming> {
+        let place = self.temporary()?;
+        let file = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place.0).await?;
+        Ok(Incoming { place, file, hash: Sha256::new(), size: 0 })
+    }
+
+    /// The same for a thread that may wait, readable too; the file is gone when the answer is dropped.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        let place = self.temporary()?;
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&place.0)?;
+        Ok(Scratch { file, _place: place })
+    }
+
+    /// Opens a content for reading. What was opened stays readable when the content is removed.
+    ///
+    /// # Errors
+    /// It is not there, or the disk refused.
+    pub async fn open(&self, blob: &str) -> io::Result<fs::File> {
+        Ok(File::open(self.path(blob)).await?.into_std().await)
+    }
+
+    /// Bytes that are free on the disk.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        make_directory(&self.directory)?;
+        let figures = rustix::fs::statvfs(&*self.directory)?;
+        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+    }
+
+    fn temporary(&self) -> io::Result<Temporary> {
+        let mut random = [0_u8; TEMPORARY_BYTES];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let directory = self.directory.join("new");
+        make_directory(&directory)?;
+        Ok(Temporary(directory.join(hexadecimal(&random))))
+    }
+
+    fn path(&self, blob: &str) -> PathBuf {
+        let (directory, name) = blob.split_at_checked(FAN_OUT_DIGITS).unwrap_or(("", blob));
+        self.directory.join(directory).join(name)
+    }
+
+    /// Moves a content to its place. No content is removed until the answer is dropped.
+    async fn keep(&self, content: Content) -> Result<OwnedRwLockReadGuard<()>, StoreError> {
+        let guard = self.gate.clone().read_owned().await;
+        let path = self.path(&content.blob);
+        let moved = tokio::task::spawn_blocking(move || {
+            let directory = path.parent().ok_or_else(|| io::Error::other("a content without a directory"))?;
+            make_directory(directory)?;
+            fs::rename(&content.place.0, &path)?;
+            fs::File::open(directory)?.sync_all()
+        });
+        moved.await.map_err(|e| StoreError::Disk(e.to_string()))?.map_err(|e| StoreError::Disk(e.to_string()))?;
+        Ok(guard)
+    }
+}
+
+/// A file to work in that nobody else sees.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Open for reading and writing.
+    pub file: fs::File,
+    _place: Temporary,
+}
+
+impl Content {
+    /// Opens it for reading, for a thread that may wait.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn open_now(&self) -> io::Result<fs::File> {
+        fs::File::open(&self.place.0)
+    }
+}
+
+impl Incoming {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.hash.update(piece);
+        self.size += piece.len() as u64;
+        self.file.write_all(piece).await
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Nothing more comes: everything is forced to the disk.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub async fn finish(mut self) -> io::Result<Content> {
+        self.file.flush().await?;
+        self.file.sync_all().await?;
+        let blob = hexadecimal(self.hash.finalize().as_slice());
+        Ok(Content { place: self.place, blob, size: self.size })
+    }
+}
+
+impl Store {
+    /// The contents.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Gives a content its place and runs the story that refers to it. Where the story refuses or fails, nothing is left.
+    ///
+    /// # Errors
+    /// The database or the disk failed.
+    pub(super) async fn write_with_content<T, R, F>(
+        &self,
+        content: Content,
+        story: F,
+    ) -> Result<Result<T, R>, StoreError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, R>> + Send + 'static,
+    {
+        let blob = content.blob.clone();
+        let guard = self.blobs.keep(content).await?;
+        let answer = self.write(story).await;
+        drop(guard);
+        if !matches!(answer, Ok(Ok(_))) {
+            self.discard(vec![blob]).await?;
+        }
+        answer
+    }
+
+    /// Removes those of these contents that no row refers to.
+    ///
+    /// # Errors
+    /// The database failed; the next start removes them.
+    pub async fn discard(&self, blobs: Vec<String>) -> Result<(), StoreError> {
+        let _nobody_adds = self.blobs.gate.write().await;
+        for names in blobs.chunks(SWEEP_NAMES_MAX) {
+            let wanted = self.wanted(names).await?;
+            for blob in names.iter().filter(|it| !wanted.contains(it)) {
+                remove(&self.blobs.path(blob)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left behind: contents that came in half, and contents without a row. Answers how many.
+    ///
+    /// # Errors
+    /// The database or the disk failed.
+    pub async fn sweep_blobs(&self) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for directory in entries(&self.blobs.directory)? {
+            let name = directory.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+            let files = entries(&directory)?;
+            if name == "new" {
+                removed += files.len();
+                for file in files {
+                    remove(&file).await?;
+                }
+                continue;
+            }
+            let blob_of = |path: &PathBuf| Some(format!("{name}{}", path.file_name()?.to_string_lossy()));
+            let blobs: Vec<String> = files.iter().filter_map(blob_of).collect();
+            for names in blobs.chunks(SWEEP_NAMES_MAX) {
+                let wanted = self.wanted(names).await?;
+                for blob in names.iter().filter(|it| !wanted.contains(it)) {
+                    remove(&self.blobs.path(blob)).await?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Those of these contents that have a row.
+    async fn wanted(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let places: Vec<String> = (1..=names.len()).map(|n| format!("${n}")).collect();
+        let args: Vec<Value> = names.iter().map(|it| it.clone().into()).collect();
+        let question = format!("select blob_id from blob where blob_id in ({})", places.join(","));
+        Ok(self.rows(Statement::new(question, args)).await?.iter().map(|row| row.text("blob_id")).collect())
+    }
+}
+
+/// Writes down that there is such a content.
+pub(super) async fn note(tx: &mut Tx, blob: &str, size: u64, at: Timestamp) -> Result<(), StoreError> {
+    let insert = "insert into blob (blob_id, size_bytes, created_at) values ($1, $2, $3) on conflict do nothing";
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    tx.execute(Statement::new(insert, [blob.into(), size.into(), at.0.into()])).await.map(drop)
+}
+
+/// Forgets a content that nothing refers to any more.
+pub(super) async fn forget_unused(tx: &mut Tx, blob: &str) -> Result<(), StoreError> {
+    let delete = "delete from blob where blob_id = $1 and not exists (select 1 from file f where f.blob_id = blob.blob_id) \
+        and not exists (select 1 from package p where p.blob_id = blob.blob_id)";
+    tx.execute(Statement::new(delete, [blob.into()])).await.map(drop)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let listed = match fs::read_dir(directory) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        listed => listed.and_then(|it| it.map(|entry| entry.map(|it| it.path())).collect::<io::Result<Vec<_>>>()),
+    };
+    listed.map_err(|e| disk(directory, &e))
+}
+
+async fn remove(path: &Path) -> Result<(), StoreError> {
+    match tokio::fs::remove_file(path).await {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(disk(path, &e)),
+        _ => Ok(()),
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn disk(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Disk(format!("{}: {error}", path.display()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
