@@ -8,7 +8,7 @@ use super::Flows;
 pub use crate::store::task::{NewTask, StatusFilter, StatusView, TaskFilter, TaskView};
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, FileId, PackageId, TaskId},
+    ids::{AgentId, TaskId},
     mdm::{
         change::Change,
         policy::{self, ItemId},
@@ -16,7 +16,6 @@ use crate::{
     store::{
         StoreError,
         administer::{Answer, Refused},
-        task,
     },
 };
 
@@ -78,44 +77,6 @@ impl Flows {
         let Some(task) = self.store.tasks(wanted).await?.pop() else { return Ok(None) };
         let wanted = StatusFilter { task: Some(id), ..StatusFilter::default() };
         Ok(Some(TaskWithStatuses { task, statuses: self.store.task_statuses(wanted).await? }))
-    }
-
-    /// A file has new contents: the tasks that deploy it are published again and their statuses begin anew. To be called after the
-    /// commit of its new version.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn republish_file(&self, file: FileId) -> Result<(), StoreError> {
-        self.republish(ItemId::File(file)).await
-    }
-
-    /// The same for an application whose version code changed.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn republish_package(&self, package: PackageId) -> Result<(), StoreError> {
-        self.republish(ItemId::Package(package)).await
-    }
-
-    async fn republish(&self, item: ItemId) -> Result<(), StoreError> {
-        let at = self.clock.now();
-        let touched = self.store.write(move |tx| Box::pin(async move { task::republish(tx, item, at).await })).await?;
-        self.policies_changed(&touched);
-        Ok(())
-    }
-
-    /// Takes back every task that deploys this file or application, before it is removed itself.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn remove_tasks_of(&self, item: ItemId) -> Result<(), StoreError> {
-        let (at, until) = (self.clock.now(), self.removal_until());
-        let touched = self
-            .store
-            .write(move |tx| Box::pin(async move { task::remove_tasks_of(tx, item, at, until).await }))
-            .await?;
-        self.policies_changed(&touched);
-        Ok(())
     }
 
     /// An agent says by HTTP how far a task got; `id` is that of the status. Answers after the commit.

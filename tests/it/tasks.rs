@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Phone, Server,
+    apk::apk,
     clients::{Login, mosquitto_sub},
     enrollment::{self, Http, Profile},
     phone::Heard,
@@ -302,6 +303,42 @@ async fn a_fleet_that_is_removed_takes_its_policies_back_and_leaves_deployments_
     let undoing = rows(&server.cli(&["task", "list", "--agent", "ORPHAN"]).await)[0].clone();
     assert_eq!((&undoing["policy"], &undoing["value"]), (&json!("removeFile"), &json!("%SDCARD%/x/a.pdf")));
     phone.hears(&format!("/Policy/removeFile/Task/{}", undoing["id"])).await;
+}
+
+#[tokio::test]
+async fn a_new_upload_is_published_live_and_what_is_removed_is_taken_back() {
+    let server = Server::start().await;
+    let fleet = server.fleet("Sales").await;
+    let mut phone = listening(&server, "UPLOADS", fleet, &Profile::android()).await;
+    let (number, path) = (fleet.to_string(), server.data_dir().join("a.pdf"));
+    let path = path.to_str().unwrap();
+    std::fs::write(path, "one").unwrap();
+    let file = server.cli(&["file", "add", path]).await["id"].to_string();
+    let arguments = ["--fleet", &number, "--policy", "deployFile", "--file", &file, "--value", "%SDCARD%/x"];
+    let deployed = adds(&server, &arguments).await;
+    let body =
+        |version| format!(r#"{{"deployFile":"%SDCARD%/x/","id":"{file}","version":"{version}","taskId":{deployed}}}"#);
+    assert_eq!(phone.hears(&format!("/Task/{deployed}")).await.payload, body(1));
+    phone.says(&format!("Status/Task/{deployed}"), r#"{ "status": "done" }"#).await;
+    until_status(&server, deployed, "UPLOADS", "done").await;
+    std::fs::write(path, "two").unwrap();
+    server.cli(&["file", "update", &file, path]).await;
+    assert_eq!(phone.hears(&format!("/Task/{deployed}")).await.payload, body(2));
+    assert_eq!(status(&server, deployed, "UPLOADS").await, "pending");
+
+    let path = server.data_dir().join("app.apk");
+    std::fs::write(&path, apk("org.example.app", "1.0", 7)).unwrap();
+    let package = server.cli(&["package", "add", path.to_str().unwrap()]).await["id"].to_string();
+    let arguments = ["--fleet", &number, "--policy", "deployApp", "--package", &package, "--remove-on-delete"];
+    let using = adds(&server, &arguments).await;
+    let body = format!(r#"{{"deployApp":"org.example.app","id":"{package}","versionCode":"7","taskId":{using}}}"#);
+    assert_eq!(phone.hears(&format!("/Task/{using}")).await.payload, body);
+    server.cli(&["package", "remove", &package]).await;
+    assert!(phone.hears(&format!("/Task/{using}")).await.payload.contains("default"));
+    let tasks = server.cli(&["task", "list", "--fleet", &number]).await;
+    let undoing = rows(&tasks).iter().find(|it| it["policy"] == "removeApp").unwrap_or_else(|| panic!("{tasks}"));
+    assert_eq!(undoing["value"], "org.example.app");
+    phone.hears(&format!("/Policy/removeApp/Task/{}", undoing["id"])).await;
 }
 
 #[tokio::test]
