@@ -168,6 +168,14 @@ impl Flows {
         if removed > 0 {
             info!("{removed} contents that nothing refers to were removed");
         }
+        self.read_pending_packages().await
+    }
+
+    /// Reads the packages that wait for it, one after the other; answers at once.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn read_pending_packages(self: &Arc<Self>) -> Result<(), StoreError> {
         let pending = self.store.pending_packages().await?;
         let flows = self.clone();
         tokio::spawn(async move {

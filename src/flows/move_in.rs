@@ -45,19 +45,24 @@ impl Flows {
             Ok(source) => source,
             Err(problem) => return Ok(Err(there(problem))),
         };
-        let prepared = match flyve::prepare(&mut source, secrets::is_imported_hash, wish.dry_run).await {
+        let mut prepared = match flyve::prepare(&mut source, secrets::is_imported_hash, wish.dry_run).await {
             Ok(prepared) => prepared,
             Err(problem) => return Ok(Err(there(problem))),
         };
         let (name, now, secrets) = (prepared.source.clone(), self.clock.now(), self.secrets_of_a_move());
-        let story =
-            self.store.write(move |tx| Box::pin(async move { flyve::move_in(tx, prepared, secrets, now).await }));
+        let contents = self.store.take_contents(&mut prepared, wish.files.as_deref()).await?;
+        let found = contents.found;
+        let story = self.store.write_with_contents(contents.incoming, move |tx| {
+            Box::pin(async move { flyve::move_in(tx, prepared, found, secrets, now).await })
+        });
         let mut moved = match story.await? {
             Ok(moved) => moved,
             Err(refused) => return Ok(Err(refused)),
         };
+        self.store.discard(std::mem::take(&mut moved.let_go)).await?;
         if !wish.dry_run {
             self.policies_changed(&moved.touched);
+            self.read_pending_packages().await?;
         }
         self.agents_changed(&moved.agents);
         let computers: HashMap<i64, i64> = std::mem::take(&mut moved.computers);

@@ -122,15 +122,19 @@ impl Blobs {
         self.directory.join(directory).join(name)
     }
 
-    /// Moves a content to its place. No content is removed until the answer is dropped.
-    async fn keep(&self, content: Content) -> Result<OwnedRwLockReadGuard<()>, StoreError> {
+    /// Moves contents to their places. No content is removed until the answer is dropped.
+    async fn keep(&self, contents: Vec<Content>) -> Result<OwnedRwLockReadGuard<()>, StoreError> {
         let guard = self.gate.clone().read_owned().await;
-        let path = self.path(&content.blob);
+        let blobs = self.clone();
         let moved = tokio::task::spawn_blocking(move || {
-            let directory = path.parent().ok_or_else(|| io::Error::other("a content without a directory"))?;
-            make_directory(directory)?;
-            fs::rename(&content.place.0, &path)?;
-            fs::File::open(directory)?.sync_all()
+            for content in contents {
+                let path = blobs.path(&content.blob);
+                let directory = path.parent().ok_or_else(|| io::Error::other("a content without a directory"))?;
+                make_directory(directory)?;
+                fs::rename(&content.place.0, &path)?;
+                fs::File::open(directory)?.sync_all()?;
+            }
+            Ok::<(), io::Error>(())
         });
         moved.await.map_err(|e| StoreError::Disk(e.to_string()))?.map_err(|e| StoreError::Disk(e.to_string()))?;
         Ok(guard)
@@ -203,12 +207,29 @@ impl Store {
         R: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, R>> + Send + 'static,
     {
-        let blob = content.blob.clone();
-        let guard = self.blobs.keep(content).await?;
+        self.write_with_contents(vec![content], story).await
+    }
+
+    /// The same for many contents.
+    ///
+    /// # Errors
+    /// The database or the disk failed.
+    pub async fn write_with_contents<T, R, F>(
+        &self,
+        contents: Vec<Content>,
+        story: F,
+    ) -> Result<Result<T, R>, StoreError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, R>> + Send + 'static,
+    {
+        let blobs = contents.iter().map(|it| it.blob.clone()).collect();
+        let guard = self.blobs.keep(contents).await?;
         let answer = self.write(story).await;
         drop(guard);
         if !matches!(answer, Ok(Ok(_))) {
-            self.discard(vec![blob]).await?;
+            self.discard(blobs).await?;
         }
         answer
     }

@@ -95,11 +95,14 @@ async fn everything_comes_once_and_what_stays_behind_is_told() {
         ("invitationlogs", (1, 0, 0)),
         ("wellknownpaths", (1, 1, 0)),
         ("geolocations", (2, 0, 1)),
+        ("files", (0, 0, 3)),
+        ("packages", (0, 0, 1)),
         ("tasks", (2, 0, 5)),
         ("taskstatuses", (2, 0, 2)),
     ] {
         assert_eq!(count(&report, kind), expected, "{kind}: {report:#}");
     }
+    assert!(why(&report, "files", 1).contains("--files"));
     assert!(why(&report, "tasks", 5).contains("no policy \"gone\""));
     assert!(why(&report, "tasks", 6).contains("its fleet or agent"));
     assert!(why(&report, "users", 7).contains("no e-mail"));
@@ -188,13 +191,42 @@ async fn what_is_no_flyve_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn tasks_reach_the_phone() {
+async fn files_and_packages_come_with_their_contents_and_tasks_reach_the_phone() {
     let (server, flyve) = (Server::start().await, Flyve::new().await);
-    move_in(&server, &flyve, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    for (path, content) in [("file/76/5b1_rules.pdf", "no running"), ("package/76/5b3_fdroid.apk", "an archive")] {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let files = ["--files", dir.path().to_str().unwrap()];
+    let dry = move_in(&server, &flyve, &[&files[..], &["--dry-run"]].concat()).await;
+    let report = move_in(&server, &flyve, &files).await;
+    assert_eq!(dry["taken"], report["taken"]);
+    assert_eq!((count(&report, "files"), count(&report, "packages")), ((1, 0, 2), (1, 0, 0)), "{report:#}");
+    assert_eq!((count(&report, "tasks"), count(&report, "taskstatuses")), ((4, 0, 3), (2, 0, 2)), "{report:#}");
+    assert!(why(&report, "files", 2).contains("is not there"));
+    assert!(why(&report, "files", 3).contains("is not there"), "nothing outside the directory is read");
+    assert!(why(&report, "tasks", 7).contains("its file or package"));
+
+    let file = &rows(&server.cli(&["file", "list"]).await)[0].clone();
+    assert_eq!((&file["name"], &file["version"], &file["size"]), (&json!("rules.pdf"), &json!(3), &json!(10)));
+    let package = &rows(&server.cli(&["package", "list"]).await)[0].clone();
+    assert_eq!((&package["package_name"], &package["parse_status"]), (&json!("org.fdroid.fdroid"), &json!("parsed")));
+
     let mut phone = Phone::new("AZERTY", PASSWORD, "76/agent/AZERTY");
     phone.comes_up(&server).await;
     let tasks = server.cli(&["task", "list"]).await;
     let own = rows(&tasks).iter().find(|it| it["policy"] == "passwordEnabled").unwrap()["id"].clone();
     let own = phone.hears(&format!("/Policy/passwordEnabled/Task/{own}")).await;
     assert!(own.payload.contains("PASSWORD_PIN"), "{}", own.payload);
+
+    // The next version there is the next version here; what did not change stays as it is.
+    std::fs::write(dir.path().join("file/76/5b1_rules.pdf"), "no running, no singing").unwrap();
+    let again = move_in(&server, &flyve, &files).await;
+    for kind in ["files", "packages", "tasks"] {
+        assert_eq!(count(&again, kind).0, 0, "{kind}: {again:#}");
+    }
+    let file = &rows(&server.cli(&["file", "list"]).await)[0].clone();
+    assert_eq!((&file["version"], &file["size"]), (&json!(4), &json!(22)));
 }

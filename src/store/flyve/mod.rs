@@ -1,6 +1,7 @@
 //! Moving in from a GLPI database with the Flyve plugin. Everything is read and understood first, outside any transaction; then one story
 //! writes all of it or nothing; positions, which may be millions, follow in pieces and go on where they stopped.
 
+mod contents;
 mod plan;
 mod plan_devices;
 mod positions;
@@ -9,10 +10,12 @@ mod source;
 mod tables;
 mod write;
 mod write_devices;
+mod write_files;
 mod write_tasks;
 
 use sha2::{Digest, Sha256};
 
+pub use contents::{Contents, Stored};
 pub use report::{Count, Report, Skipped};
 pub use source::{Source, SourceError};
 use tables::Tables;

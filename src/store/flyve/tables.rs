@@ -67,8 +67,11 @@ tables! {
     /// How far they got.
     statuses: "glpi_plugin_flyvemdm_taskstatuses" ["id", "plugin_flyvemdm_agents_id", "plugin_flyvemdm_tasks_id", "status",
         "@date_mod"];
+    /// Files for devices.
+    files: "glpi_plugin_flyvemdm_files" ["id", "name", "source", "comment", "entities_id", "version"];
     /// Applications for devices.
-    packages: "glpi_plugin_flyvemdm_packages" ["id", "package_name"];
+    packages: "glpi_plugin_flyvemdm_packages" ["id", "name", "package_name", "alias", "version", "version_code", "icon",
+        "filename", "entities_id", "dl_filename", "parse_status"];
     /// Invitations.
     invitations: "glpi_plugin_flyvemdm_invitations" ["id", "name", "invitation_token", "users_id", "entities_id", "status",
         "@expiration_date"];

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Prepared,
+    contents::Stored,
     plan::{Entity, Fleet, Person},
     report::Report,
     source::Line,
@@ -47,6 +48,8 @@ pub struct Moved {
     pub computers: HashMap<i64, i64>,
     /// Whose policies changed.
     pub touched: Touched,
+    /// Contents that nothing may refer to any more.
+    pub let_go: Vec<String>,
 }
 
 /// One move while it is written.
@@ -63,6 +66,7 @@ pub(super) struct Move<'t> {
     /// Numbers, there, of tasks that are new here.
     pub(super) fresh_tasks: HashSet<i64>,
     pub(super) touched: Touched,
+    pub(super) let_go: Vec<String>,
 }
 
 /// Writes everything, or nothing: a refusal and a dry run leave no trace.
@@ -72,12 +76,13 @@ pub(super) struct Move<'t> {
 pub async fn move_in(
     tx: &mut Tx,
     prepared: Prepared,
+    found: HashMap<(&'static str, i64), Stored>,
     secrets: Secrets,
     now: Timestamp,
 ) -> Result<Result<Moved, Refused>, StoreError> {
     tx.control("savepoint flyve").await?;
     let is_dry = prepared.report.dry_run;
-    let outcome = write(tx, prepared, secrets, now).await?;
+    let outcome = write(tx, prepared, &found, secrets, now).await?;
     if is_dry || outcome.is_err() {
         tx.control("rollback to savepoint flyve").await?;
     }
@@ -88,6 +93,7 @@ pub async fn move_in(
 async fn write(
     tx: &mut Tx,
     mut prepared: Prepared,
+    found: &HashMap<(&'static str, i64), Stored>,
     secrets: Secrets,
     now: Timestamp,
 ) -> Result<Result<Moved, Refused>, StoreError> {
@@ -107,6 +113,7 @@ async fn write(
         defaults: HashMap::new(),
         fresh_tasks: HashSet::new(),
         touched: Touched::default(),
+        let_go: Vec::new(),
     };
     if let Err(refused) = it.entities(&prepared.entities).await? {
         return Ok(Err(refused));
@@ -116,12 +123,14 @@ async fn write(
     it.computers(&prepared.computers).await?;
     it.agents(&prepared.agents).await?;
     it.paths(&prepared.tables.paths).await?;
+    it.files(&prepared.tables.files, found).await?;
+    it.packages(&prepared.tables.packages, found).await?;
     it.tasks(&prepared.tables.tasks, &prepared.tables.policies, &prepared.tables.packages).await?;
     it.statuses(&prepared.tables.statuses).await?;
     it.invitations(&prepared.tables.invitations, &prepared.tables.invitation_logs).await?;
     let computers = it.known.iter().filter(|((kind, _), _)| kind == "computers");
     let computers = computers.map(|((_, their), ours)| (*their, *ours)).collect();
-    Ok(Ok(Moved { report: it.report, agents: it.agents, computers, touched: it.touched }))
+    Ok(Ok(Moved { report: it.report, agents: it.agents, computers, touched: it.touched, let_go: it.let_go }))
 }
 
 impl Move<'_> {

@@ -88,7 +88,7 @@ impl Move<'_> {
         }
     }
 
-    fn touched(&mut self, touched: task::Touched) {
+    pub(super) fn touched(&mut self, touched: task::Touched) {
         self.touched.fleets.extend(touched.fleets);
         self.touched.agents.extend(touched.agents);
     }
