@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::{Request as HttpRequest, State},
+    extract::{DefaultBodyLimit, Request as HttpRequest, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -43,6 +43,8 @@ pub fn router(flows: Arc<Flows>) -> Router {
     let api = Router::new()
         .fallback(serve)
         .with_state(Api { flows, administrator: administrator.map(Into::into) })
+        // Requests are read within limits of their own.
+        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(limit.clone())
         .layer(middleware::from_fn(dress));
@@ -62,12 +64,23 @@ async fn serve(State(api): State<Api>, request: HttpRequest) -> Response {
     if request.method() == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
+    if items::upload::is_one(&request) {
+        return upload(&api, request).await.unwrap_or_else(ApiError::into_response);
+    }
     let bytes_max = usize::try_from(flows.config.http.body_bytes_max).unwrap_or(usize::MAX);
     let answer = match Request::read(request, bytes_max).await {
         Ok(request) => route(&api, &request).await,
         Err(error) => Err(error),
     };
     answer.unwrap_or_else(ApiError::into_response)
+}
+
+/// A content that streams to the disk: the speaker is found before the first byte is read.
+async fn upload(api: &Api, request: HttpRequest) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let head = Request::read(HttpRequest::from_parts(parts.clone(), Body::empty()), 0).await?;
+    let talk = conversation(&api.flows, &head).await?;
+    items::upload::take(&api.flows, &head, &talk, HttpRequest::from_parts(parts, body)).await
 }
 
 /// The list of endpoints.
@@ -210,6 +223,10 @@ async fn dress(request: HttpRequest, next: Next) -> Response {
 }
 
 async fn within_time(State(limit): State<Duration>, request: HttpRequest, next: Next) -> Response {
+    // Contents have a limit of their own: they must not stall.
+    if items::upload::is_one(&request) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "ERROR", "Request Timeout").into_response(),

@@ -29,6 +29,7 @@ pub async fn create(asked: &Asked<'_>, of: &'static ItemType, input: &Input) -> 
     match of.name {
         "PluginFlyvemdmFleet" => message_of(flows.add_fleet(entity, &text(input, "name")).await?.map(|it| it.0)),
         "Entity" => message_of(flows.add_entity(&text(input, "name"), entity, None).await?.map(|it| it.0)),
+        "PluginFlyvemdmFile" | "PluginFlyvemdmPackage" => Ok(Err("No file uploaded".into())),
         "User" => people::create(asked, entity, input).await,
         "PluginFlyvemdmInvitation" => invitations::create(asked, entity, input).await,
         _ => Err(ApiError::no_method()),
@@ -81,9 +82,9 @@ pub async fn delete(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Outcom
         "PluginFlyvemdmAgent" => message_of(flows.remove_agent(AgentId(id), &name_of(asked).await?).await?),
         "PluginFlyvemdmFleet" => message_of(flows.remove_fleet(FleetId(id)).await?.map(|_| ())),
         "PluginFlyvemdmWellKnownPath" => message_of(flows.store.remove_path(id).await?),
+        "PluginFlyvemdmTask" => message_of(flows.remove_task(TaskId(id)).await?),
         "PluginFlyvemdmFile" => message_of(flows.remove_file(FileId(id)).await?),
         "PluginFlyvemdmPackage" => message_of(flows.remove_package(PackageId(id)).await?),
-        "PluginFlyvemdmTask" => message_of(flows.remove_task(TaskId(id)).await?),
         "PluginFlyvemdmGeolocation" => message_of(flows.store.remove_position(id).await?),
         "Computer" => message_of(flows.store.remove_computer(id).await?),
         "Entity" => message_of(flows.store.remove_entity(EntityId(id)).await?),
@@ -145,7 +146,7 @@ async fn agent(asked: &Asked<'_>, id: AgentId, input: &Input) -> Outcome<String>
 }
 
 /// Where a new item goes: where the input says, if the session works there, else the active entity.
-async fn entity_of(asked: &Asked<'_>, input: &Input) -> Outcome<EntityId> {
+pub async fn entity_of(asked: &Asked<'_>, input: &Input) -> Outcome<EntityId> {
     let entity = match input.get("entities_id") {
         None => asked.talk.entity,
         Some(given) => match number(Some(given)) {

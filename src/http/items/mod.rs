@@ -30,6 +30,7 @@ mod read;
 mod search;
 mod settings;
 mod tasks;
+pub mod upload;
 mod write;
 
 /// What a request about items is about.

@@ -9,6 +9,7 @@ use crate::support::{PATIENCE, Phone, Server, enrollment, enrollment::Http};
 
 mod agents;
 mod changes;
+mod files;
 mod reading;
 mod rights;
 mod sessions;
@@ -78,6 +79,29 @@ impl Desk {
         let answer = undated(&said.body.to_string());
         writeln!(self.transcript, "{method} {path}{question}\n  {}{range} {answer}", said.status).unwrap();
         said
+    }
+
+    /// Sends a content by multipart and writes down what is answered.
+    pub async fn uploads(&mut self, method: &str, path: &str, manifest: Value, file: Option<(&str, &[u8])>) -> Said {
+        use reqwest::multipart::{Form, Part};
+        let mut form = Form::new().text("uploadManifest", manifest.to_string());
+        if let Some((name, content)) = file {
+            form = form.part("file", Part::bytes(content.to_vec()).file_name(name.to_owned()));
+        }
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.client.request(method.clone(), format!("{}{path}", self.base)).timeout(PATIENCE);
+        let response = request.header("Session-Token", &self.session).multipart(form).send().await.unwrap();
+        let status = response.status().as_u16();
+        let body = serde_json::from_str(&response.text().await.unwrap()).unwrap_or(Value::Null);
+        writeln!(self.transcript, "{method} {path} {manifest} as multipart\n  {status} {body}").unwrap();
+        Said { status, range: String::new(), body }
+    }
+
+    /// The content of an item.
+    pub async fn content(&self, path: &str) -> (u16, Vec<u8>) {
+        let request = self.client.get(format!("{}{path}", self.base)).header("Accept", "application/octet-stream");
+        let response = request.header("Session-Token", &self.session).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
     }
 
     pub async fn get(&mut self, path: &str) -> Said {
