@@ -97,7 +97,7 @@ impl Flows {
         if has_older_credentials {
             changes.push(Change::CredentialUsed { agent: agent.id, credential });
         }
-        self.store.submit(changes, |_| {});
+        self.store.note(changes);
         let principal = Principal::Device(Arc::new(agent));
         Ok(Verdict::Welcome(Box::new(Admission { principal, connection, has_open_commands, has_removals })))
     }

@@ -36,6 +36,8 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
         let socket =
             if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // Small packets should leave at once; accepted connections inherit this.
+        socket.set_nodelay(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
@@ -84,13 +86,10 @@ impl Drop for Guard {
 }
 
 async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _guard: Guard) {
-    // Small packets should leave at once; without the option the connection still works.
-    let _ = socket.set_nodelay(true);
     conn::serve(flows, Stream::Plain(socket), peer).await;
 }
 
 async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, guard: Guard) {
-    let _ = socket.set_nodelay(true);
     let timeout = Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into());
     // Boxed, so that its memory is given back when the handshake is done.
     let handshake = Box::pin(tokio::time::timeout(timeout, acceptor.accept(socket)));

@@ -317,6 +317,15 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn add_account(&self, new: NewAccount) -> Answer<AccountId> {
+        let name = new.name.clone();
+        let answer = self.write_account(new).await?;
+        if answer.is_ok() {
+            self.accounts.add(name);
+        }
+        Ok(answer)
+    }
+
+    async fn write_account(&self, new: NewAccount) -> Answer<AccountId> {
         self.write(move |tx| {
             Box::pin(async move {
                 if let Some(entity) = new.entity

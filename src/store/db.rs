@@ -300,17 +300,26 @@ impl Engine {
 
     /// Prepares the connections that answer questions; they open when first needed.
     pub(super) fn readers(&self) -> Readers {
+        self.readers_max(SQLITE_READERS_MAX, POSTGRES_READERS_MAX)
+    }
+
+    /// Prepares one connection for questions that are asked one after the other: it finds its statements prepared every time.
+    pub(super) fn reader(&self) -> Readers {
+        self.readers_max(1, 1)
+    }
+
+    fn readers_max(&self, sqlite_max: u32, postgres_max: u32) -> Readers {
         match self {
             Engine::Sqlite(options) => Readers::Sqlite(
                 SqlitePoolOptions::new()
-                    .max_connections(SQLITE_READERS_MAX)
+                    .max_connections(sqlite_max)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
                     .connect_lazy_with((**options).clone().create_if_missing(false).pragma("query_only", "on")),
             ),
             Engine::Postgres(options) => Readers::Postgres(
                 PgPoolOptions::new()
-                    .max_connections(POSTGRES_READERS_MAX)
+                    .max_connections(postgres_max)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .connect_lazy_with((**options).clone()),
             ),

@@ -1,6 +1,11 @@
 //! Who may log in under a name, asked for many names at once. Compares no secrets.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +24,7 @@ const NAMES_MAX: usize = 256;
 const SIZES: [usize; 5] = [1, 4, 16, 64, NAMES_MAX];
 /// How long a question waits for more names when the one before it had company: a fleet that comes back then costs a fraction,
 /// because a question costs more than a name.
-const GATHERING: Duration = Duration::from_millis(1);
+const GATHERING: Duration = Duration::from_millis(2);
 /// Questions from this size on are big enough without waiting.
 const BIG_QUESTION: usize = 128;
 /// Lookups that may wait.
@@ -42,8 +47,32 @@ pub(super) struct Lookup {
     pub(super) answer: oneshot::Sender<Result<Vec<Login>, StoreError>>,
 }
 
+/// The names of all service accounts. They are few, devices are many: a device's login asks nothing about them.
+#[derive(Clone, Default)]
+pub(super) struct AccountNames(Arc<RwLock<HashSet<String>>>);
+
+impl AccountNames {
+    /// Reads them from the database.
+    pub(super) async fn load(&self, readers: &Readers) -> Result<(), StoreError> {
+        let rows = readers.rows(Statement::new("select name from service_account", [])).await?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(|row| row.text("name")).collect();
+        Ok(())
+    }
+
+    /// To be called once an account of this name is written. A name whose account is gone may stay: it costs a question.
+    pub(super) fn add(&self, name: String) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    /// Those of the names that accounts have.
+    fn among(&self, names: &[String]) -> Vec<String> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().filter(|name| known.contains(*name)).cloned().collect()
+    }
+}
+
 /// Answers lookups; all that wait travel in one question.
-pub(super) async fn answer_lookups(readers: Readers, mut queue: mpsc::Receiver<Lookup>) {
+pub(super) async fn answer_lookups(readers: Readers, accounts: AccountNames, mut queue: mpsc::Receiver<Lookup>) {
     let mut waiting = Vec::with_capacity(NAMES_MAX);
     let mut last_size = 0;
     loop {
@@ -57,10 +86,12 @@ pub(super) async fn answer_lookups(readers: Readers, mut queue: mpsc::Receiver<L
         let mut names: Vec<_> = waiting.iter().map(|it| it.username.clone()).collect();
         names.sort_unstable();
         names.dedup();
-        let found = logins_of(&readers, names).await;
+        let is_shared = names.len() < waiting.len();
+        let mut found = logins_of(&readers, &accounts, names).await;
         for lookup in waiting.drain(..) {
-            let answer = match &found {
-                Ok(found) => Ok(found.get(&lookup.username).cloned().unwrap_or_default()),
+            let answer = match &mut found {
+                Ok(found) if is_shared => Ok(found.get(&lookup.username).cloned().unwrap_or_default()),
+                Ok(found) => Ok(found.remove(&lookup.username).unwrap_or_default()),
                 Err(error) => Err(error.clone()),
             };
             drop(lookup.answer.send(answer));
@@ -68,25 +99,19 @@ pub(super) async fn answer_lookups(readers: Readers, mut queue: mpsc::Receiver<L
     }
 }
 
-async fn logins_of(readers: &Readers, names: Vec<String>) -> Result<HashMap<String, Vec<Login>>, StoreError> {
-    let mut found: HashMap<String, Vec<Login>> = HashMap::new();
-    for (name, login) in service_accounts(readers, &names).await? {
-        found.entry(name).or_default().push(login);
+async fn logins_of(
+    readers: &Readers,
+    accounts: &AccountNames,
+    names: Vec<String>,
+) -> Result<HashMap<String, Vec<Login>>, StoreError> {
+    let mut found: HashMap<String, Vec<Login>> = HashMap::with_capacity(names.len());
+    let of_accounts = accounts.among(&names);
+    if !of_accounts.is_empty() {
+        for (name, login) in service_accounts(readers, &of_accounts).await? {
+            found.entry(name).or_default().push(login);
+        }
     }
-    let (places, args) = names_as_arguments(&names);
-    let sql = format!(
-        "select c.username, c.secret, c.credential_id, {AGENT_COLUMNS}, \
-         exists (select 1 from credential o where o.agent_id = a.agent_id and o.credential_id < c.credential_id) \
-             as has_older_credentials, \
-         exists (select 1 from command k where k.agent_id = a.agent_id \
-             and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands, {HAS_REMOVALS} \
-         from (select credential_id, agent_id, username, secret, \
-                 row_number() over (partition by username order by credential_id desc) as place \
-               from credential where username in ({places})) c \
-         join agent a on a.agent_id = c.agent_id join fleet f on f.fleet_id = a.fleet_id \
-         where c.place <= {LOGINS_PER_NAME_MAX} order by c.credential_id desc"
-    );
-    for row in readers.rows(Statement::new(sql, args)).await? {
+    for row in credentials(readers, &names).await? {
         let Some(agent) = agent(&row) else { continue };
         let who = LoginOf::Agent {
             agent,
@@ -98,6 +123,42 @@ async fn logins_of(readers: &Readers, names: Vec<String>) -> Result<HashMap<Stri
         found.entry(row.text("username")).or_default().push(Login { secret: row.text("secret"), who });
     }
     Ok(found)
+}
+
+/// Rows of the usual question, per name asked; a fleet without placeholder serials stays far below.
+const USUAL_ROWS_PER_NAME_MAX: usize = 8;
+
+/// The credentials of these names, the newest first. The usual question is cheap; where so many share a name that its limit is
+/// reached, it is asked again with a limit per name.
+async fn credentials(readers: &Readers, names: &[String]) -> Result<Vec<Row>, StoreError> {
+    let (places, args) = names_as_arguments(names);
+    let limit = args.len() * USUAL_ROWS_PER_NAME_MAX;
+    // Unordered, so that no engine walks the whole table in the order asked for to save the sorting.
+    let usual = format!("{} where c.username in ({places}) limit {limit}", credentials_from("credential"));
+    let mut rows = readers.rows(Statement::new(usual, args.clone())).await?;
+    if rows.len() < limit {
+        rows.sort_unstable_by_key(|row| Reverse(row.int("credential_id")));
+        return Ok(rows);
+    }
+    let ranked = format!(
+        "(select credential_id, agent_id, username, secret, \
+             row_number() over (partition by username order by credential_id desc) as place \
+         from credential where username in ({places}))"
+    );
+    let bounded =
+        format!("{} where c.place <= {LOGINS_PER_NAME_MAX} order by c.credential_id desc", credentials_from(&ranked));
+    readers.rows(Statement::new(bounded, args)).await
+}
+
+fn credentials_from(credentials: &str) -> String {
+    format!(
+        "select c.username, c.secret, c.credential_id, {AGENT_COLUMNS}, \
+         exists (select 1 from credential o where o.agent_id = a.agent_id and o.credential_id < c.credential_id) \
+             as has_older_credentials, \
+         exists (select 1 from command k where k.agent_id = a.agent_id \
+             and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands, {HAS_REMOVALS} \
+         from {credentials} c join agent a on a.agent_id = c.agent_id join fleet f on f.fleet_id = a.fleet_id"
+    )
 }
 
 /// The placeholders and arguments of `in (…)`, filled up to one of few sizes with the first name.

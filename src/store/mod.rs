@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     clock::Clock,
@@ -32,7 +32,7 @@ mod writer;
 
 pub use crate::mdm::owed::OpenCommand;
 use db::{Engine, Readers, Row, Statement, Story, Tx};
-use login::Lookup;
+use login::{AccountNames, Lookup};
 pub use writer::BatchFigures;
 use writer::{Submission, Writer};
 
@@ -40,7 +40,10 @@ use writer::{Submission, Writer};
 #[derive(Clone)]
 pub struct Store {
     writer: mpsc::Sender<Submission>,
+    bell: Arc<Notify>,
     lookups: mpsc::Sender<Lookup>,
+    accounts: AccountNames,
+    lookup_reader: Readers,
     readers: Readers,
     clock: Clock,
     blobs: blobs::Blobs,
@@ -134,12 +137,16 @@ impl Store {
         engine.migrate(&mut tx).await?;
         let readers = engine.readers();
         let (writer, queue) = mpsc::channel(Self::SUBMISSIONS_MAX);
+        let bell = Arc::new(Notify::new());
         let (lookups, names) = mpsc::channel(login::LOOKUPS_MAX);
+        let (accounts, lookup_reader) = (AccountNames::default(), engine.reader());
+        accounts.load(&lookup_reader).await?;
         tokio::spawn(
-            Writer { engine, tx, clock: clock.clone(), queue, on_commit: Arc::new(on_commit) }.run_until_closed(),
+            Writer { engine, tx, clock: clock.clone(), queue, bell: bell.clone(), on_commit: Arc::new(on_commit) }
+                .run_until_closed(),
         );
-        tokio::spawn(login::answer_lookups(readers.clone(), names));
-        Ok(Store { writer, lookups, readers, clock, blobs: blobs::Blobs::at(data_dir) })
+        tokio::spawn(login::answer_lookups(lookup_reader.clone(), accounts.clone(), names));
+        Ok(Store { writer, bell, lookups, accounts, lookup_reader, readers, clock, blobs: blobs::Blobs::at(data_dir) })
     }
 
     /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.
@@ -149,7 +156,9 @@ impl Store {
     pub async fn close(&self) -> Result<(), StoreError> {
         let (done, closed) = oneshot::channel();
         self.readers.close().await;
+        self.lookup_reader.close().await;
         self.writer.send(Submission::Close(done)).await.map_err(|_| closing())?;
+        self.bell.notify_one();
         closed.await.map_err(|_| closing())?
     }
 
@@ -171,8 +180,15 @@ impl Store {
         self.enqueue(Submission::Changes(changes, Box::new(done)));
     }
 
+    /// The same for what nobody waits for: it may be written some milliseconds later, to share a commit with more of its kind.
+    pub fn note(&self, changes: Vec<Change>) {
+        self.enqueue(Submission::Notes(changes));
+    }
+
     fn enqueue(&self, submission: Submission) {
+        let is_awaited = !matches!(submission, Submission::Notes(_));
         match self.writer.try_send(submission) {
+            Ok(()) if is_awaited => self.bell.notify_one(),
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(it)) => it.refuse(StoreError::Busy),
             Err(mpsc::error::TrySendError::Closed(it)) => it.refuse(closing()),

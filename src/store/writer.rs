@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     StoreError, apply,
@@ -29,6 +29,9 @@ const BATCH_MAX: usize = 4096;
 const GATHERING: Duration = Duration::from_millis(2);
 /// Batches from this size on are big enough without waiting.
 const BIG_BATCH: usize = 256;
+/// How long a batch that nobody waits for gathers more, unless somebody who waits comes along: a fleet that comes back then
+/// costs a few commits per second.
+const GATHERING_NOTES: Duration = Duration::from_millis(20);
 /// How long the writer waits before it tries to reach a lost database again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -50,6 +53,8 @@ type StoryDone = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 pub(super) enum Submission {
     /// Facts.
     Changes(Vec<Change>, Done),
+    /// Facts whose commit nobody waits for.
+    Notes(Vec<Change>),
     /// A conversation with the database.
     Story(AnyStory, StoryDone),
     /// Everything before this is to be committed, then the writer ends.
@@ -79,6 +84,7 @@ impl Submission {
     pub(super) fn refuse(self, error: StoreError) {
         match self {
             Submission::Changes(_, done) => done(Err(error)),
+            Submission::Notes(_) => {}
             Submission::Story(_, done) => done(Err(error)),
             Submission::Close(done) => drop(done.send(Err(error))),
         }
@@ -93,6 +99,8 @@ pub(super) struct Writer {
     pub(super) tx: Tx,
     pub(super) clock: Clock,
     pub(super) queue: mpsc::Receiver<Submission>,
+    /// Rings when somebody waits for what was submitted.
+    pub(super) bell: Arc<Notify>,
     pub(super) on_commit: Arc<dyn Fn(BatchFigures) + Send + Sync>,
 }
 
@@ -109,10 +117,20 @@ impl Writer {
             if self.queue.recv_many(&mut waiting, BATCH_MAX).await == 0 {
                 break;
             }
+            if waiting.iter().all(|it| matches!(it, Submission::Notes(_))) {
+                // A bell that rang for an earlier batch ends the wait early, which is harmless.
+                drop(tokio::time::timeout(GATHERING_NOTES, self.bell.notified()).await);
+                while waiting.len() < BATCH_MAX
+                    && let Ok(more) = self.queue.try_recv()
+                {
+                    waiting.push(more);
+                }
+            }
             let mut batch = Vec::with_capacity(waiting.len());
             for submission in waiting.drain(..) {
                 match submission {
                     Submission::Close(done) => closing = Some(done),
+                    Submission::Notes(changes) => batch.push(Submission::Changes(changes, Box::new(|_| {}))),
                     other => batch.push(other),
                 }
             }
@@ -215,7 +233,8 @@ impl Writer {
                     failed = failed.and(self.together(std::mem::take(&mut changes), releases).await);
                     failed = failed.and(self.tell(story, done, releases).await);
                 }
-                Submission::Close(_) => {}
+                // Notes became changes on the way here.
+                Submission::Notes(_) | Submission::Close(_) => {}
             }
         }
         failed.and(self.together(changes, releases).await)
