@@ -214,6 +214,8 @@ pub struct Commands {
     pub query_life_s: u32,
     /// Seconds that a request of the GLPI-shaped API waits for a device to answer its ping, geolocate or inventory.
     pub answer_wait_s: u32,
+    /// Days in which a device that was away when its agent was removed is still let in to hear that it should leave; 0: never.
+    pub farewell_days: u32,
 }
 
 /// What is printed.
@@ -336,7 +338,7 @@ impl Default for Enrollment {
 
 impl Default for Commands {
     fn default() -> Self {
-        Self { query_life_s: 86_400, answer_wait_s: 10 }
+        Self { query_life_s: 86_400, answer_wait_s: 10, farewell_days: 30 }
     }
 }
 

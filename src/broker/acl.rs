@@ -2,7 +2,10 @@
 
 use crate::{
     ids::EntityId,
-    mdm::{agent::Agent, catalog},
+    mdm::{
+        agent::{Agent, EnrollStatus},
+        catalog,
+    },
     mqtt::topic,
 };
 
@@ -185,6 +188,9 @@ const SAYS: [&str; 2] = ["Status/#", "FlyvemdmManifest/#"];
 const HEARS: [&str; 2] = ["Command/#", "Policy/#"];
 /// What every agent may hear.
 const ALL_HEAR: &str = "FlyvemdmManifest/#";
+/// What an agent may say and hear whose row is gone (spec/mqtt.md §7.6).
+const PURGED_SAYS: [&str; 1] = ["Status/Unenroll"];
+const PURGED_HEARS: [&str; 1] = ["Command/Unenroll"];
 /// rc.6 asks for this when it is told that it has no fleet; granted, and nothing comes of it.
 const FLEETLESS: &str = "null/#";
 
@@ -192,12 +198,18 @@ const FLEETLESS: &str = "null/#";
 /// arrived on (spec/mqtt.md §4.6).
 pub fn device_may_publish(agent: &Agent, topic: &str) -> bool {
     let (topic, _) = topic::canonical(topic);
+    if agent.enroll_status == EnrollStatus::Purged {
+        return selects_own(&PURGED_SAYS, agent, topic);
+    }
     selects_own(&SAYS, agent, topic) || catalog::recognize(agent, topic).is_some()
 }
 
 /// Whether an agent may hear this now; never what it said itself, never another fleet than its current one.
 pub fn device_may_read(agent: &Agent, topic: &str) -> bool {
     let (topic, _) = topic::canonical(topic);
+    if agent.enroll_status == EnrollStatus::Purged {
+        return selects_own(&PURGED_HEARS, agent, topic);
+    }
     topic::matches(ALL_HEAR, topic)
         || selects_own(&HEARS, agent, topic)
         // What other agents of the fleet answer below the topic of a policy is not for it.
@@ -211,7 +223,7 @@ pub fn device_may_subscribe(agent: &Agent, filter: &str) -> bool {
     let rest = |prefix: &str| filter.strip_prefix(prefix);
     let address = agent.address().to_string();
     rest(&address).is_some_and(|it| it.is_empty() || it.starts_with('/'))
-        || rest(&format!("{}/fleet/", agent.entity)).is_some()
+        || [agent.entity, agent.fleet_entity].iter().any(|it| rest(&format!("{it}/fleet/")).is_some())
         || topic::filter_covers(ALL_HEAR, filter)
         || filter == FLEETLESS
 }

@@ -41,14 +41,17 @@ pub enum Agent {
     },
     /// Forget an agent that will never come back; its computer is kept
     Remove(Which),
-    /// Put an agent into another fleet of its entity
-    #[command(after_help = "Example:\n  mdmq agent move AZERTY --fleet 3")]
+    /// Put an agent into another fleet of its entity, or into another entity; its topic stays what it was
+    #[command(after_help = "Examples:\n  mdmq agent move AZERTY --fleet 3\n  mdmq agent move AZERTY --to-entity 77")]
     Move {
         #[command(flatten)]
         which: Which,
         /// The fleet's number
-        #[arg(long, value_name = "ID")]
-        fleet: i64,
+        #[arg(long, value_name = "ID", required_unless_present = "to_entity")]
+        fleet: Option<i64>,
+        /// The entity to move to; without --fleet into its default fleet
+        #[arg(long, value_name = "N")]
+        to_entity: Option<i64>,
     },
     /// Ask whether the device is there
     #[command(after_help = "Example:\n  mdmq agent ping AZERTY --wait 10")]
@@ -71,7 +74,14 @@ pub enum Agent {
         yes: bool,
     },
     /// Ask the device to leave; the agent is forgotten when it answers
-    Unenroll(Wish),
+    #[command(after_help = "Examples:\n  mdmq agent unenroll AZERTY\n  mdmq agent unenroll AZERTY --cancel")]
+    Unenroll {
+        #[command(flatten)]
+        wish: Wish,
+        /// Take the request back; the device stays, unless it has left already
+        #[arg(long, conflicts_with = "wait")]
+        cancel: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -143,16 +153,21 @@ pub async fn agent(verb: Agent, place: &Place) -> Done {
             let id = which.find(&api).await?["id"].clone();
             one(&api.delete(&format!("/agents/{id}")).await?, place)
         }
-        Agent::Move { which, fleet } => {
+        Agent::Move { which, fleet, to_entity } => {
             let id = which.find(&api).await?["id"].clone();
-            one(&api.patch(&format!("/agents/{id}"), &json!({ "fleet": fleet })).await?, place)
+            let change = json!({ "fleet": fleet, "entity": to_entity });
+            one(&api.patch(&format!("/agents/{id}"), &change).await?, place)
         }
         Agent::Ping(wish) => wish.send("ping", &api, place).await,
         Agent::Geolocate(wish) => wish.send("geolocate", &api, place).await,
         Agent::Inventory(wish) => wish.send("inventory", &api, place).await,
         Agent::Lock(wish) => wish.send("lock", &api, place).await,
         Agent::Unlock(wish) => wish.send("unlock", &api, place).await,
-        Agent::Unenroll(wish) => wish.send("unenroll", &api, place).await,
+        Agent::Unenroll { wish, cancel: false } => wish.send("unenroll", &api, place).await,
+        Agent::Unenroll { wish, cancel: true } => {
+            let id = wish.which.find(&api).await?["id"].clone();
+            one(&api.delete(&format!("/agents/{id}/unenrollment")).await?, place)
+        }
         Agent::Wipe { wish, yes } => {
             if !yes && !place.json && std::io::stdin().is_terminal() {
                 confirm(&wish.which)?;

@@ -51,12 +51,31 @@ impl Flows {
         let changes_before = self.hub.changes();
         let logins = self.store.logins(username).await?;
         let Some(login) = logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)) else {
-            return Ok(Verdict::Refused(ConnectCode::BadCredentials));
+            return self.last_visit(username, password, outbox).await;
         };
         match admitted(login) {
             Admitted::Service(account) => Ok(self.admit_service(account)),
             Admitted::Device(device) => self.admit_device(device, changes_before, outbox).await,
         }
+    }
+
+    /// A device whose agent was deleted while it was away may come in once more, to hear that it should leave.
+    async fn last_visit(&self, username: &str, password: &[u8], outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+        let logins = self.store.last_logins(username, self.clock.now()).await?;
+        let Some(login) = logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)) else {
+            return Ok(Verdict::Refused(ConnectCode::BadCredentials));
+        };
+        let connection = self.hub.next_connection();
+        if !self.hub.enter_device(&login.agent, connection, outbox) {
+            return Ok(Verdict::Refused(ConnectCode::ServerUnavailable));
+        }
+        let principal = Principal::Device(Arc::new(login.agent));
+        Ok(Verdict::Welcome(Box::new(Admission {
+            principal,
+            connection,
+            has_open_commands: false,
+            has_removals: false,
+        })))
     }
 
     fn admit_service(&self, account: ServiceAccount) -> Verdict {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Flows;
 pub use crate::store::administer::{Answer, CommandView, Refused};
 use crate::{
-    ids::{AgentId, CommandId, FleetId},
+    ids::{AgentId, CommandId, EntityId, FleetId},
     mdm::catalog,
     store::StoreError,
 };
@@ -104,6 +104,19 @@ impl Flows {
         Ok(answer.map(|_| ()))
     }
 
+    /// Takes back the request to leave.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn cancel_unenrollment(&self, agent: AgentId, by: &str) -> Answer<()> {
+        let answer = self.store.cancel_unenrollment(agent, by.to_owned(), self.clock.now()).await?;
+        if answer.is_ok() {
+            self.agents_changed(&[agent]);
+            self.commands_settled(agent);
+        }
+        Ok(answer)
+    }
+
     /// Puts an agent into another fleet of its tenant and tells it.
     ///
     /// # Errors
@@ -116,12 +129,27 @@ impl Flows {
         Ok(answer)
     }
 
-    /// Forgets an agent that may never come back: its connection ends, its credentials are dead, its computer stays.
+    /// Moves an agent to another tenant, into its default fleet, and tells it. Its topic stays.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn move_agent_to_entity(&self, agent: AgentId, entity: EntityId) -> Answer<()> {
+        let answer = self.store.put_into_entity(agent, entity, self.clock.now()).await?;
+        if answer.is_ok() {
+            self.agents_changed(&[agent]);
+        }
+        Ok(answer)
+    }
+
+    /// Forgets an agent that may never come back: it is told to leave if it is connected, or else when it comes back within
+    /// `commands.farewell_days`; its connection ends, its computer stays.
     ///
     /// # Errors
     /// The database failed.
     pub async fn remove_agent(&self, agent: AgentId, by: &str) -> Answer<()> {
-        let answer = self.store.forget_agent(agent, by.to_owned(), self.clock.now()).await?;
+        let (now, days) = (self.clock.now(), u64::from(self.config.commands.farewell_days));
+        let remembered_until = (days > 0).then(|| now.after(Duration::from_secs(days * 86_400)));
+        let answer = self.store.forget_agent(agent, by.to_owned(), now, remembered_until).await?;
         if answer.is_ok() {
             self.agents_changed(&[agent]);
         }

@@ -121,7 +121,7 @@ impl Flows {
             .await?;
         let slash = if self.config.mqtt.slashed_topics { "/" } else { "" };
         let topic = match Serial::parse(&agent.serial) {
-            Ok(serial) => format!("{slash}{}", Address { entity: agent.entity, serial }),
+            Ok(serial) => format!("{slash}{}", Address { entity: agent.topic_entity, serial }),
             Err(_) => return Ok(None),
         };
         Ok(is_there.then(|| Settings { topic, mqtt_password, told: self.told_settings() }))

@@ -21,6 +21,10 @@ impl Flows {
         if forgotten > 0 {
             info!("{forgotten} removals of policies were not heard in time");
         }
+        let unheard = self.store.forget_tombstones(self.clock.now()).await?;
+        if unheard > 0 {
+            info!("{unheard} removed agents never came back to hear that they should leave");
+        }
         Ok(())
     }
 }

@@ -11,6 +11,8 @@ pub struct Agent {
     pub id: AgentId,
     /// The entity in its topic, frozen at enrollment (spec/mqtt.md §7.3).
     pub entity: EntityId,
+    /// The entity of its fleet: the one that it belongs to now.
+    pub fleet_entity: EntityId,
     /// The serial in its topic and its MQTT user name.
     pub serial: Serial,
     /// Its inventory record.
@@ -53,6 +55,8 @@ pub enum EnrollStatus {
     Enrolled,
     /// Asked to leave; the row goes when the device acknowledges.
     Unenrolling,
+    /// Deleted while its device was away. There is no row any more: the device is let in once more, to hear that it should leave.
+    Purged,
 }
 
 impl EnrollStatus {
@@ -61,10 +65,11 @@ impl EnrollStatus {
         match self {
             EnrollStatus::Enrolled => "enrolled",
             EnrollStatus::Unenrolling => "unenrolling",
+            EnrollStatus::Purged => "purged",
         }
     }
 
-    /// Reads the word back.
+    /// Reads a stored word back.
     pub fn parse(text: &str) -> Option<Self> {
         [EnrollStatus::Enrolled, EnrollStatus::Unenrolling].into_iter().find(|it| it.as_str() == text)
     }
@@ -198,6 +203,7 @@ pub(crate) mod tests {
         Agent {
             id: AgentId(1),
             entity: EntityId(3),
+            fleet_entity: EntityId(3),
             serial: Serial::parse("S1").unwrap(),
             computer: ComputerId(2),
             fleet: FleetId(7),

@@ -143,7 +143,7 @@ pub fn strip_agent<'t>(agent: &Agent, topic: &'t str) -> Option<&'t str> {
 
 /// What follows the prefix of the agent's current fleet, unless that is the default fleet.
 pub fn strip_fleet<'t>(agent: &Agent, topic: &'t str) -> Option<&'t str> {
-    let rest = strip_number(topic, agent.entity.0)?.strip_prefix("/fleet/")?;
+    let rest = strip_number(topic, agent.fleet_entity.0)?.strip_prefix("/fleet/")?;
     strip_number(rest, agent.managed_fleet()?.0)?.strip_prefix('/')
 }
 

@@ -61,9 +61,10 @@ pub fn state(agent: &Agent, slashed_topics: bool) -> impl Iterator<Item = StateM
         LockWish::Unlock => carry("unlock"),
     };
     let wipe = if agent.wipe { carry("wipe") } else { None };
-    let unenroll = if agent.enroll_status == EnrollStatus::Unenrolling { carry("unenroll") } else { None };
+    let unenroll = if agent.enroll_status == EnrollStatus::Enrolled { None } else { carry("unenroll") };
+    let subscribe = (agent.enroll_status != EnrollStatus::Purged).then(|| subscribe(agent, slashed_topics));
     // Policies of the agent come after these.
-    [Some(subscribe(agent, slashed_topics)), lock, wipe, unenroll].into_iter().flatten()
+    [subscribe, lock, wipe, unenroll].into_iter().flatten()
 }
 
 /// After a SUBSCRIBE: state with the retain flag, then queries not yet sent on this connection without it.
@@ -114,7 +115,7 @@ fn subscribe(agent: &Agent, slashed_topics: bool) -> StateMessage {
     let payload = match agent.managed_fleet() {
         Some(fleet) => {
             let slash = if slashed_topics { "/" } else { "" };
-            Bytes::from(format!(r#"{{"subscribe":[{{"topic":"{slash}{}/fleet/{fleet}"}}]}}"#, agent.entity))
+            Bytes::from(format!(r#"{{"subscribe":[{{"topic":"{slash}{}/fleet/{fleet}"}}]}}"#, agent.fleet_entity))
         }
         None => Bytes::from_static(br#"{"subscribe":[{"topic":null}]}"#),
     };
@@ -142,7 +143,10 @@ fn unsent(commands: &[OpenCommand], name: &str, connection: ConnectionNumber) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::FleetId, mdm::agent::tests::agent};
+    use crate::{
+        ids::{EntityId, FleetId},
+        mdm::agent::tests::agent,
+    };
 
     fn tails(agent: &Agent) -> Vec<&'static str> {
         state(agent, false).map(|message| message.tail).collect()
@@ -154,6 +158,19 @@ mod tests {
         assert_eq!(tails(&it), ["Command/Subscribe"]);
         (it.lock, it.wipe, it.enroll_status) = (LockWish::Unlock, true, EnrollStatus::Unenrolling);
         assert_eq!(tails(&it), ["Command/Subscribe", "Command/Lock", "Command/Wipe", "Command/Unenroll"]);
+    }
+
+    #[test]
+    fn a_purged_agent_is_only_told_to_leave() {
+        let it = Agent { enroll_status: EnrollStatus::Purged, ..agent() };
+        assert_eq!(tails(&it), ["Command/Unenroll"]);
+    }
+
+    #[test]
+    fn a_fleet_in_another_entity_than_the_topic_is_named_by_its_own() {
+        let it = Agent { fleet_entity: EntityId(9), ..agent() };
+        let payload = state(&it, false).next().unwrap().payload;
+        assert_eq!(payload, r#"{"subscribe":[{"topic":"9/fleet/7"}]}"#);
     }
 
     #[test]

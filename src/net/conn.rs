@@ -247,7 +247,11 @@ impl Conn {
         if agent_changed {
             match Box::pin(self.seat.agent_changed(&self.flows, &mut self.batch)).await {
                 Ok(Some(due)) => self.send(due),
-                Ok(None) => return Some(Ending::Evicted(Eviction::Revoked)),
+                Ok(None) => {
+                    let last_words = Box::pin(self.seat.last_words(&self.flows)).await;
+                    self.send(last_words);
+                    return Some(Ending::Evicted(Eviction::Revoked));
+                }
                 Err(problem) => {
                     warn!("cannot read an agent again: {problem}");
                     return Some(Ending::Store);

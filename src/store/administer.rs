@@ -78,8 +78,10 @@ pub struct AgentView {
     pub id: AgentId,
     /// Its topic's serial.
     pub serial: String,
-    /// Its topic's tenant.
+    /// Its tenant.
     pub entity: EntityId,
+    /// The tenant in its topic: the one that it enrolled in.
+    pub topic_entity: EntityId,
     /// Its fleet.
     pub fleet: FleetId,
     /// The name of its fleet.

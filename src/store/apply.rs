@@ -223,7 +223,7 @@ fn older_credentials_end(agent: AgentId, credential: CredentialId) -> Statement 
 }
 
 /// The device left: its open commands end, then its row goes and takes credentials, tokens and sessions along.
-pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 2] {
+pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 3] {
     [
         Statement::new(
             "update command set finished_at = $2, \
@@ -233,6 +233,7 @@ pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 2] {
             [agent.0.into(), at.0.into()],
         ),
         Statement::new("delete from agent where agent_id = $1", [agent.0.into()]),
+        super::farewell::forgotten(agent),
     ]
 }
 

@@ -25,6 +25,8 @@ pub struct AgentRow {
     pub id: AgentId,
     /// Tenant.
     pub entity: EntityId,
+    /// The tenant in its topic.
+    pub topic_entity: EntityId,
     /// MQTT user name.
     pub serial: String,
     /// Inventory record.
@@ -61,7 +63,7 @@ pub struct AgentRow {
     pub created_at: Timestamp,
 }
 
-const AGENT_COLUMNS: &str = "select agent_id, entity_id, serial, computer_id, fleet_id, person_id, name, version, mdm_type, \
+const AGENT_COLUMNS: &str = "select agent_id, entity_id, coalesce(topic_entity_id, entity_id) as topic_entity_id, serial, computer_id, fleet_id, person_id, name, version, mdm_type, \
      has_system_permission, enroll_status, lock_wish, wipe, is_online, last_contact, notification_type, notification_token, \
      certificate, created_at from agent";
 
@@ -83,6 +85,7 @@ pub fn agent_row(row: &Row) -> AgentRow {
     AgentRow {
         id: AgentId(row.int("agent_id")),
         entity: EntityId(row.int("entity_id")),
+        topic_entity: EntityId(row.int("topic_entity_id")),
         serial: row.text("serial"),
         computer: ComputerId(row.int("computer_id")),
         fleet: FleetId(row.int("fleet_id")),
@@ -304,6 +307,11 @@ pub async fn new_agent(
         ],
     );
     let agent = returned(tx, insert).await.map(|row| AgentId(row.int("agent_id")))?;
+    if !accepted.serial.is_placeholder() {
+        // What was meant for an earlier life of the device must not reach this one.
+        let forget = "delete from tombstone where serial = $1 and topic_entity_id = $2";
+        tx.execute(Statement::new(forget, [text(accepted.serial.as_str()), int(invitation.entity.0)])).await?;
+    }
     tx.execute(Statement::new(
         "update invitation set agent_id = $2 where invitation_id = $1",
         [int(invitation.id.0), int(agent.0)],

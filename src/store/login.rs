@@ -35,7 +35,8 @@ pub(super) const LOGINS_PER_NAME_MAX: i64 = 64;
 const OWED_COMMANDS_MAX: i64 = 256;
 
 /// The columns that [`agent`] reads; `a` is the agent and `f` its fleet.
-pub(super) const AGENT_COLUMNS: &str = "a.agent_id, a.entity_id, a.serial, a.computer_id, a.fleet_id, \
+pub(super) const AGENT_COLUMNS: &str = "a.agent_id, coalesce(a.topic_entity_id, a.entity_id) as topic_entity_id, \
+     f.entity_id as fleet_entity_id, a.serial, a.computer_id, a.fleet_id, \
      f.is_default as fleet_is_default, a.enroll_status, a.lock_wish, a.wipe, a.mdm_type, a.policy_version, \
      f.policy_version as fleet_policy_version";
 /// Whether the agent `a` must still hear that tasks were taken back.
@@ -213,7 +214,8 @@ async fn sub_tree(readers: &Readers, top: i64) -> Result<Vec<EntityId>, StoreErr
 pub(super) fn agent(row: &Row) -> Option<Agent> {
     Some(Agent {
         id: AgentId(row.int("agent_id")),
-        entity: EntityId(row.int("entity_id")),
+        entity: EntityId(row.int("topic_entity_id")),
+        fleet_entity: EntityId(row.int("fleet_entity_id")),
         serial: Serial::parse(&row.text("serial")).ok()?,
         computer: ComputerId(row.int("computer_id")),
         fleet: FleetId(row.int("fleet_id")),

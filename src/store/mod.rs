@@ -19,6 +19,7 @@ pub mod command;
 pub mod db;
 pub mod enroll;
 pub mod files;
+pub mod farewell;
 pub mod flyve;
 pub mod invitation;
 pub mod items;

@@ -10,6 +10,7 @@ mod crash;
 mod downloads;
 mod files;
 mod glpi;
+mod farewell;
 mod hostile;
 mod invitations;
 mod life;

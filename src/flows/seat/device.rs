@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use super::{
     Farewell, Subscribed, as_publish,
@@ -13,7 +14,7 @@ use crate::{
     flows::{Flows, ingest::Batch},
     ids::{AgentId, CommandId, ConnectionNumber, TaskId},
     mdm::{
-        agent::Agent,
+        agent::{Agent, EnrollStatus},
         change::Change,
         inbound::Heard,
         owed::{self, Due, MANIFEST_BODY, MANIFEST_TOPIC, OpenCommand},
@@ -262,7 +263,7 @@ impl DeviceSeat {
         let slash = if flows.config.mqtt.slashed_topics { "/" } else { "" };
         let mut filters = vec![(format!("{slash}{}/#", self.agent.address()), QoS::AtMostOnce)];
         if let Some(fleet) = self.agent.managed_fleet() {
-            filters.push((format!("{slash}{}/fleet/{fleet}/#", self.agent.entity), QoS::AtMostOnce));
+            filters.push((format!("{slash}{}/fleet/{fleet}/#", self.agent.fleet_entity), QoS::AtMostOnce));
         }
         Ok(self.subscribe(flows, &filters, batch).await?.found)
     }
@@ -308,6 +309,28 @@ impl DeviceSeat {
         let prefix = self.agent.address().to_string();
         let changed = self.policies.fleet_changed(flows, &self.agent, &prefix).await?;
         Ok(self.tell_live(changed, batch))
+    }
+
+    /// An administrator deleted the agent while the device is here: it hears that it should leave, and need not come back for that.
+    pub(super) async fn last_words(&mut self, flows: &Flows) -> Vec<Delivery> {
+        let prefix = self.agent.address().to_string();
+        let purged = Agent { enroll_status: EnrollStatus::Purged, ..(*self.agent).clone() };
+        let is_slashed = flows.config.mqtt.slashed_topics;
+        let due: Vec<(Due, QoS, bool)> = owed::on_wake(&self.agent, &purged, &[], self.connection, is_slashed)
+            .into_iter()
+            .filter_map(|due| {
+                self.subscription(&format!("{prefix}/{}", due.tail)).map(|(qos, slashed)| (due, qos, slashed))
+            })
+            .collect();
+        // Not deleted by an administrator, not listening, or the database failed: it may come back to hear it.
+        if due.is_empty() || !flows.store.is_remembered(self.agent.id).await.unwrap_or(false) {
+            return Vec::new();
+        }
+        if let Err(problem) = flows.store.forget_tombstone(self.agent.id).await {
+            warn!("a removed device may be told twice to leave: {problem}");
+        }
+        let mut nothing = Batch::default();
+        due.into_iter().map(|(due, qos, slashed)| self.due(&prefix, due, qos, slashed, flows, &mut nothing)).collect()
     }
 
     /// Highest quality of service of the filters that match, and whether the slashed spelling was asked for alone.

@@ -208,6 +208,14 @@ impl Seat {
         }
     }
 
+    /// What to tell a device whose agent is gone before its connection ends.
+    pub async fn last_words(&mut self, flows: &Flows) -> Vec<Delivery> {
+        match self {
+            Seat::Device(it) => it.last_words(flows).await,
+            Seat::Nobody | Seat::Service(_) => Vec::new(),
+        }
+    }
+
     /// Whether the client may hear a routed message, which is then brought into the form that it subscribed.
     ///
     /// # Errors

@@ -44,7 +44,8 @@ pub async fn show(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Va
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentChange {
-    fleet: FleetId,
+    entity: Option<EntityId>,
+    fleet: Option<FleetId>,
 }
 
 pub async fn change(
@@ -53,13 +54,23 @@ pub async fn change(
     body: Body<AgentChange>,
 ) -> Result<Json<Value>, Error> {
     let Json(change) = body?;
-    flows.move_agent(id, change.fleet).await??;
+    if let Some(entity) = change.entity {
+        flows.move_agent_to_entity(id, entity).await??;
+    }
+    if let Some(fleet) = change.fleet {
+        flows.move_agent(id, fleet).await??;
+    }
     show(State(flows), Path(id)).await
 }
 
 pub async fn remove(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
     flows.remove_agent(id, ADMINISTRATOR).await??;
     Ok(Json(json!({ "id": id, "removed": true })))
+}
+
+pub async fn cancel_unenrollment(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
+    flows.cancel_unenrollment(id, ADMINISTRATOR).await??;
+    show(State(flows), Path(id)).await
 }
 
 #[derive(Deserialize)]
@@ -130,7 +141,7 @@ fn view(flows: &Flows, agent: &AgentView) -> Value {
         "entity": agent.entity,
         "fleet": agent.fleet,
         "fleet_name": agent.fleet_name,
-        "topic": format!("{slash}{}/agent/{}", agent.entity, agent.serial),
+        "topic": format!("{slash}{}/agent/{}", agent.topic_entity, agent.serial),
         "name": agent.name,
         "version": agent.version,
         "mdm_type": agent.mdm_type,

@@ -58,6 +58,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/policies/{symbol}", get(tasks::show_policy))
         .route("/tasks", get(tasks::list).post(tasks::add))
         .route("/tasks/{id}", get(tasks::show).patch(tasks::change).delete(tasks::remove))
+        .route("/agents/{id}/unenrollment", delete(agents::cancel_unenrollment))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
         .route("/files", get(files::list_files))

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-const AGENT_VIEW: &str = "select a.agent_id, a.serial, a.entity_id, a.fleet_id, f.name as fleet_name, a.name, a.version, a.mdm_type, \
+const AGENT_VIEW: &str = "select a.agent_id, a.serial, a.entity_id, coalesce(a.topic_entity_id, a.entity_id) as topic_entity_id, a.fleet_id, f.name as fleet_name, a.name, a.version, a.mdm_type, \
     a.is_online, a.last_contact, a.enroll_status, a.lock_wish, a.wipe, a.connection, a.computer_id, c.uuid, c.model, \
     c.os_name, c.os_version, c.inventory_at \
     from agent a join fleet f on f.fleet_id = a.fleet_id join computer c on c.computer_id = a.computer_id where true";
@@ -140,6 +140,41 @@ impl Store {
         Ok(self.rows(Statement::new(sql, args)).await?.iter().map(agent_view).collect())
     }
 
+    /// Moves an agent with its computer to another tenant, into its default fleet. The topic that the device was told stays
+    /// (spec/mqtt.md §7.3).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn put_into_entity(&self, agent: AgentId, target: EntityId, at: Timestamp) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let default = Statement::new(
+                    "select fleet_id from fleet where entity_id = $1 and is_default",
+                    [int(target.0)],
+                );
+                let Some(fleet) = tx.row(default).await? else { return Ok(Err(absent_entity(target))) };
+                let home = Statement::new("select entity_id, fleet_id from agent where agent_id = $1", [int(agent.0)]);
+                let Some(home) = tx.row(home).await? else { return Ok(Err(absent_agent(agent))) };
+                if home.int("entity_id") == target.0 {
+                    return Ok(Ok(()));
+                }
+                let put = Statement::new(
+                    "update agent set topic_entity_id = coalesce(topic_entity_id, entity_id), entity_id = $2, fleet_id = $3 \
+                     where agent_id = $1 returning computer_id",
+                    [int(agent.0), int(target.0), int(fleet.int("fleet_id"))],
+                );
+                let Some(row) = tx.row(put).await? else { return Ok(Err(absent_agent(agent))) };
+                let computer = int(row.int("computer_id"));
+                let take = "update computer set entity_id = $2 where computer_id = $1";
+                tx.execute(Statement::new(take, [computer, int(target.0)])).await?;
+                task::left(tx, agent, FleetId(home.int("fleet_id")), at).await?;
+                task::joined(tx, agent, at).await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
     /// Puts an agent into another fleet of its tenant: the tasks of the old one are cancelled, those of the new one wait for it.
     ///
     /// # Errors
@@ -164,26 +199,6 @@ impl Store {
                         Ok(Ok(()))
                     }
                 }
-            })
-        })
-        .await
-    }
-
-    /// Forgets an agent with its credentials and tokens; the computer stays, open commands are cancelled.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn forget_agent(&self, agent: AgentId, by: String, at: Timestamp) -> Answer<()> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                tx.execute(Statement::new(
-                    "update command set state = 'cancelled', finished_at = $2, detail = $3 \
-                     where agent_id = $1 and state in ('queued', 'sent', 'delivered')",
-                    [int(agent.0), int(at.0), text(format!("the agent was removed by {by}"))],
-                ))
-                .await?;
-                let gone = tx.execute(Statement::new("delete from agent where agent_id = $1", [int(agent.0)])).await?;
-                Ok(if gone == 0 { Err(absent_agent(agent)) } else { Ok(()) })
             })
         })
         .await
@@ -216,6 +231,7 @@ fn agent_view(row: &Row) -> AgentView {
         id: AgentId(row.int("agent_id")),
         serial: row.text("serial"),
         entity: EntityId(row.int("entity_id")),
+        topic_entity: EntityId(row.int("topic_entity_id")),
         fleet: FleetId(row.int("fleet_id")),
         fleet_name: row.text("fleet_name"),
         name: row.text("name"),

@@ -96,7 +96,9 @@ async fn places(tx: &mut Tx, staged: &[StagedAgent]) -> Result<Result<Vec<FleetI
     let mut taken: HashSet<(i64, String)> = HashSet::new();
     let mut fleets: HashMap<(i64, String), FleetId> = HashMap::new();
     for entity in &entities {
-        let enrolled = tx.rows(Statement::new("select serial from agent where entity_id = $1", [int(*entity)])).await?;
+        // A moved agent keeps the topic of the entity that it enrolled in.
+        let question = "select serial from agent where entity_id = $1 or topic_entity_id = $1";
+        let enrolled = tx.rows(Statement::new(question, [int(*entity)])).await?;
         taken.extend(enrolled.iter().map(|row| (*entity, row.text("serial"))));
         let question = "select fleet_id, name, is_default from fleet where entity_id = $1";
         for row in tx.rows(Statement::new(question, [int(*entity)])).await? {

@@ -6,7 +6,7 @@ use super::{Answer, LIST_ROWS_MAX, Refused, flag, fleets::absent_agent, int, num
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId},
-    mdm::agent::{EnrollStatus, LockWish},
+    mdm::agent::{EnrollStatus, LifeEvent, Lifecycle, LockWish},
     store::{
         Store, StoreError,
         db::{Row, Statement, Tx, Value},
@@ -144,6 +144,37 @@ impl Store {
         sql.push_str(" order by command_id desc limit $");
         sql.push_str(&args.len().to_string());
         Ok(self.rows(Statement::new(sql, args)).await?.iter().map(view).collect())
+    }
+
+    /// Takes back the request to leave, whether the device has heard it or not. A device that left all the same says so, and is gone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn cancel_unenrollment(&self, agent: AgentId, by: String, at: Timestamp) -> Answer<()> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let question = "select enroll_status from agent where agent_id = $1";
+                let Some(row) = tx.row(Statement::new(question, [int(agent.0)])).await? else {
+                    return Ok(Err(absent_agent(agent)));
+                };
+                let life = match EnrollStatus::parse(&row.text("enroll_status")) {
+                    Some(EnrollStatus::Unenrolling) => Lifecycle::Unenrolling,
+                    _ => Lifecycle::Enrolled,
+                };
+                if let Err(why) = life.next(LifeEvent::Cancel) {
+                    return Ok(Err(Refused::Conflict(why.to_string())));
+                }
+                take_back(tx, agent, "unenroll").await?;
+                tx.execute(Statement::new(
+                    "update command set state = 'cancelled', finished_at = $2, detail = $3 \
+                     where agent_id = $1 and name = 'unenroll' and state in ('queued', 'sent', 'delivered')",
+                    [int(agent.0), int(at.0), text(format!("cancelled by {by}"))],
+                ))
+                .await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
     }
 
     /// Takes back a command that did not reach its device yet, and the wish behind it. Answers whose it was.

@@ -61,12 +61,24 @@ create index invitation_person on invitation (person_id);
 
 -- The entity in the topic that the device was told, once the agent was moved to another one; null: entity_id.
 alter table agent add column topic_entity_id integer;
--- Deleted by an administrator while the device was away: it is kept for the one message that asks it to unenroll,
--- until it heard it or this time is over. Nothing else sees it any more.
-alter table agent add column purged_until integer;
--- When the device was handed Command/Unenroll: some agents acknowledge it by HTTP only, by going offline.
-alter table agent add column unenroll_told_at integer;
-create index agent_purged on agent (purged_until) where purged_until is not null;
+
+-- Agents that an administrator deleted while their device was away. Their passwords still open a connection, but only for the one
+-- message that asks the device to unenroll (spec/mqtt.md §7.6); nothing else knows them any more.
+create table tombstone (
+    agent_id integer primary key, -- of the agent that is gone
+    topic_entity_id integer not null,
+    serial text not null,
+    expires_at integer not null
+);
+create index tombstone_expiry on tombstone (expires_at);
+create table tombstone_credential (
+    agent_id integer not null references tombstone (agent_id) on delete cascade,
+    username text not null,
+    secret text not null,
+    primary key (agent_id, secret)
+);
+create index tombstone_credential_username on tombstone_credential (username);
+
 create index agent_person on agent (person_id);
 
 -- Contents of files and packages, by their SHA-256; stored in the data directory once each.
