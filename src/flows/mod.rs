@@ -9,6 +9,7 @@ pub mod admit;
 pub mod dispatch;
 pub mod enroll;
 pub mod files;
+pub mod import;
 pub mod ingest;
 pub mod invite;
 pub mod invite_many;

@@ -400,34 +400,30 @@ fn postgres_rows(rows: Vec<PgRow>) -> Vec<Row> {
     rows.into_iter().map(|row| Row(RowOf::Postgres(row))).collect()
 }
 
-fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, StoreError> {
-    let mut arguments = SqliteArguments::default();
-    add_all(&mut arguments, values.len(), |to| {
-        for value in values {
-            match value {
-                Value::Int(it) => to.add(it)?,
-                Value::Bool(it) => to.add(it)?,
-                Value::Text(it) => to.add(it.map(without_nul))?,
+/// The two engines' argument lists have no common type.
+macro_rules! arguments {
+    ($values:expr, $list:ty) => {{
+        let (values, mut arguments) = ($values, <$list>::default());
+        add_all(&mut arguments, values.len(), |to| {
+            for value in values {
+                match value {
+                    Value::Int(it) => to.add(it)?,
+                    Value::Bool(it) => to.add(it)?,
+                    Value::Text(it) => to.add(it.map(without_nul))?,
+                }
             }
-        }
-        Ok(())
-    })?;
-    Ok(arguments)
+            Ok(())
+        })?;
+        Ok(arguments)
+    }};
+}
+
+fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, StoreError> {
+    arguments!(values, SqliteArguments)
 }
 
 fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
-    let mut arguments = PgArguments::default();
-    add_all(&mut arguments, values.len(), |to| {
-        for value in values {
-            match value {
-                Value::Int(it) => to.add(it)?,
-                Value::Bool(it) => to.add(it)?,
-                Value::Text(it) => to.add(it.map(without_nul))?,
-            }
-        }
-        Ok(())
-    })?;
-    Ok(arguments)
+    arguments!(values, PgArguments)
 }
 
 fn add_all<A: Arguments>(

@@ -12,6 +12,7 @@ mod files;
 mod glpi;
 mod farewell;
 mod hostile;
+mod http;
 mod invitations;
 mod life;
 mod metrics;

@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Rows per statement: the arguments stay far below what either engine takes (32,766).
-const CHUNK_ROWS_MAX: usize = 1000;
+/// Rows per statement. SQLite looks up the name of every argument by a linear search, so long statements cost more than many.
+const CHUNK_ROWS_MAX: usize = 64;
 /// Bad lines that are reported; the rest is counted.
 pub const BAD_LINES_MAX: usize = 100;
 

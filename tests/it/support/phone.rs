@@ -208,20 +208,29 @@ impl Link {
     /// The next packet that is not a PUBLISH; publishes met on the way are acknowledged and kept for `hears`.
     pub async fn next_answer(&mut self) -> Option<Packet> {
         loop {
-            match self.next().await? {
-                Packet::Publish { dup, qos, retain, topic, id, payload } => {
-                    let payload = String::from_utf8_lossy(&payload).into_owned();
-                    self.waiting.push_back(Heard { topic, payload, qos, retain, dup });
-                    match qos {
-                        1 => self.sends(&wire::ack(wire::PUBACK, id)).await,
-                        2 => self.sends(&wire::ack(wire::PUBREC, id)).await,
-                        _ => {}
-                    }
-                }
-                Packet::Ack { kind: wire::PUBREL, id } => self.sends(&wire::ack(wire::PUBCOMP, id)).await,
-                answer => return Some(answer),
+            let packet = self.next().await?;
+            if let Some(answer) = self.takes_in(packet).await {
+                return Some(answer);
             }
         }
+    }
+
+    /// Acknowledges and keeps a PUBLISH; gives back what is something else.
+    async fn takes_in(&mut self, packet: Packet) -> Option<Packet> {
+        match packet {
+            Packet::Publish { dup, qos, retain, topic, id, payload } => {
+                let payload = String::from_utf8_lossy(&payload).into_owned();
+                self.waiting.push_back(Heard { topic, payload, qos, retain, dup });
+                match qos {
+                    1 => self.sends(&wire::ack(wire::PUBACK, id)).await,
+                    2 => self.sends(&wire::ack(wire::PUBREC, id)).await,
+                    _ => {}
+                }
+            }
+            Packet::Ack { kind: wire::PUBREL, id } => self.sends(&wire::ack(wire::PUBCOMP, id)).await,
+            answer => return Some(answer),
+        }
+        None
     }
 
     /// SUBSCRIBE with one filter; answers with the granted quality of service or 0x80.
@@ -282,18 +291,9 @@ impl Link {
         let waiting = self.waiting.len();
         let read = timeout(PATIENCE, wire::read(&mut self.stream)).await;
         let read = read.unwrap_or_else(|_| panic!("nothing about {wanted}; heard {:?}", self.waiting));
-        match read.unwrap_or_else(|e| panic!("waiting for {wanted}: {e}")) {
-            Packet::Publish { dup, qos, retain, topic, id, payload } => {
-                let payload = String::from_utf8_lossy(&payload).into_owned();
-                self.waiting.push_back(Heard { topic, payload, qos, retain, dup });
-                match qos {
-                    1 => self.sends(&wire::ack(wire::PUBACK, id)).await,
-                    2 => self.sends(&wire::ack(wire::PUBREC, id)).await,
-                    _ => {}
-                }
-            }
-            Packet::Ack { kind: wire::PUBREL, id } => self.sends(&wire::ack(wire::PUBCOMP, id)).await,
-            other => panic!("waiting for {wanted} after {waiting} messages: {other:?}"),
+        let packet = read.unwrap_or_else(|e| panic!("waiting for {wanted}: {e}"));
+        if let Some(other) = self.takes_in(packet).await {
+            panic!("waiting for {wanted} after {waiting} messages: {other:?}");
         }
     }
 
