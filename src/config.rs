@@ -49,6 +49,8 @@ pub struct Config {
     pub enrollment: Enrollment,
     /// Delivery of invitations by mail.
     pub mail: Mail,
+    /// What devices said and were told, in the database.
+    pub message_log: MessageLog,
     /// Rules for commands.
     pub commands: Commands,
     /// What is printed.
@@ -218,6 +220,36 @@ pub struct Commands {
     pub farewell_days: u32,
 }
 
+/// What devices said and were told, in the database, for people who look for a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageLog {
+    /// `off`, `events` (all but pings and presence) or `all`.
+    pub messages: Logged,
+    /// Messages that are kept; the oldest go first.
+    pub rows_max: u32,
+    /// Characters that are kept of a message. Inventories are never kept here.
+    pub message_chars_max: u32,
+}
+
+/// Which messages are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Logged {
+    /// None.
+    Off,
+    /// Those that change something.
+    Events,
+    /// All.
+    All,
+}
+
+impl Default for MessageLog {
+    fn default() -> Self {
+        Self { messages: Logged::Events, rows_max: 1_000_000, message_chars_max: 1000 }
+    }
+}
+
 /// What is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -251,6 +283,7 @@ impl Default for Config {
             enrollment: Enrollment::default(),
             mail: Mail::default(),
             commands: Commands::default(),
+            message_log: MessageLog::default(),
             log: Log::default(),
         }
     }

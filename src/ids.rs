@@ -46,6 +46,8 @@ numbered! {
     FileId,
     /// An application for devices.
     PackageId,
+    /// A line of the message log.
+    MessageId,
     /// An MQTT account of a back end or a monitoring system.
     AccountId,
     /// A stored MQTT password of an agent; a newer one has a higher number.

@@ -30,6 +30,15 @@ pub enum Agent {
     /// Everything about one agent
     #[command(after_help = "Example:\n  mdmq agent show AZERTY --json")]
     Show(Which),
+    /// What a device said and was told, latest first (see [message_log] in the configuration)
+    #[command(after_help = "Example:\n  mdmq agent log AZERTY --limit 20")]
+    Log {
+        #[command(flatten)]
+        which: Which,
+        /// At most so many messages
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
     /// Stage many devices from a CSV file: all of them, or none
     #[command(
         after_help = "The first line names the columns: entity,serial,mqttpasswd and optionally fleet,name,uuid.\n\
@@ -148,6 +157,12 @@ pub async fn agent(verb: Agent, place: &Place) -> Done {
             list(&all, &columns, "no agents yet; invite one with: mdmq invite --email A@B", place)
         }
         Agent::Show(which) => one(&which.find(&api).await?, place),
+        Agent::Log { which, limit } => {
+            let id = which.find(&api).await?["id"].clone();
+            let all = api.get(&format!("/messages?agent={id}&limit={limit}")).await?;
+            let columns = [("at", "AT"), ("direction", "I/O"), ("topic", "TOPIC"), ("message", "MESSAGE")];
+            list(&all, &columns, "nothing was logged yet", place)
+        }
         Agent::Import { file } => import(&api, &file, place).await,
         Agent::Remove(which) => {
             let id = which.find(&api).await?["id"].clone();

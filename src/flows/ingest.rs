@@ -79,6 +79,8 @@ impl Flows {
         let message = inbound::Message { tail: recognized.tail, payload: &publish.payload };
         match (recognized.report.effect)(agent, &message, heard) {
             Ok(changes) => {
+                let name = canonical_topic(publish, topic::canonical(&publish.topic).0);
+                batch.changes.extend(self.log_report(agent.id, report, &name, &publish.payload));
                 self.metrics.reports.get_or_create(&ReportOutcome { report, outcome: "accepted" }).inc();
                 batch.changes.extend(changes);
                 true

@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod invite;
 pub mod invite_many;
 pub mod measure;
+pub mod message_log;
 pub mod move_in;
 pub mod passwords;
 pub mod people;

@@ -25,6 +25,6 @@ impl Flows {
         if unheard > 0 {
             info!("{unheard} removed agents never came back to hear that they should leave");
         }
-        Ok(())
+        self.rotate_messages().await
     }
 }

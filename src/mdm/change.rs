@@ -1,10 +1,36 @@
 //! One fact to write down. `store/apply.rs` turns each into one statement.
 
+use std::sync::Arc;
+
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
     mdm::inventory::Inventory,
 };
+
+/// Which way a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the device.
+    In,
+    /// To the device.
+    Out,
+}
+
+/// A line of the message log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Which way.
+    pub direction: Direction,
+    /// In canonical spelling.
+    pub topic: Arc<str>,
+    /// The body, cut.
+    pub message: String,
+    /// Whose.
+    pub agent: AgentId,
+}
 
 /// One fact. Applying the same one twice is harmless.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +61,8 @@ pub enum Change {
     Sent { command: CommandId, connection: ConnectionNumber, at: Timestamp },
     /// The device acknowledged the packet that carried the command (QoS 1).
     Delivered { command: CommandId, at: Timestamp },
+    /// Something was said or heard that people may want to see. The one fact that is written again when it is said again.
+    Logged(Box<LogLine>),
     /// The device connected with this password: older ones of the same agent end (design.md, one-time means one time).
     CredentialUsed { agent: AgentId, credential: CredentialId },
 }

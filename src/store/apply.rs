@@ -9,7 +9,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, ComputerId, CredentialId, TaskId},
-    mdm::inventory::Inventory,
+    mdm::{
+        change::{Direction, LogLine},
+        inventory::Inventory,
+    },
 };
 
 /// Longest text that is taken from an inventory into a column of its own, in characters.
@@ -135,6 +138,14 @@ static ANSWERED: Family = Family::new(
      and command.state in ('queued', 'sent', 'delivered')",
 );
 
+// The filler rows name nobody.
+static LOGGED: Family = Family::new(
+    "at, direction, topic, message, agent_id",
+    5,
+    "insert into message_log (at, direction, topic, message, agent_id) \
+     select v.at, v.direction, v.topic, v.message, v.agent_id from v where v.agent_id >= 0",
+);
+
 /// An id that no row has.
 const NOBODY: Value = Value::Int(Some(-1));
 const NO_NUMBER: Value = Value::Int(None);
@@ -185,8 +196,20 @@ pub(super) fn statements(merged: Merged, received_at: Timestamp) -> Vec<Statemen
     all.extend(SENT.statements(sent.collect(), [NOBODY, NO_NUMBER, NO_NUMBER]));
     all.extend(DELIVERED.statements(delivered.collect(), [NOBODY, NO_NUMBER]));
     all.extend(ANSWERED.statements(answered.collect(), [NOBODY, no_text(), NO_NUMBER]));
+    all.extend(LOGGED.statements(log_rows(merged.log), [NO_NUMBER, no_text(), no_text(), no_text(), NOBODY]));
     all.extend(merged.credentials.into_iter().map(|(agent, credential)| older_credentials_end(agent, credential)));
     all
+}
+
+fn log_rows(lines: Vec<LogLine>) -> Vec<[Value; 5]> {
+    let row = |line: LogLine| {
+        let direction = match line.direction {
+            Direction::In => "I",
+            Direction::Out => "O",
+        };
+        [line.at.0.into(), direction.into(), Value::from(&*line.topic), line.message.into(), line.agent.0.into()]
+    };
+    lines.into_iter().map(row).collect()
 }
 
 /// An older inventory does not replace a newer one. The topic of the agent stays what it was, whatever the serial says now.

@@ -6,7 +6,11 @@ use super::apply::clipped;
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
-    mdm::{change::Change, inventory::Inventory, policy::WAITING},
+    mdm::{
+        change::{Change, LogLine},
+        inventory::Inventory,
+        policy::WAITING,
+    },
 };
 
 /// Longest latitude or longitude that is stored, in characters.
@@ -68,6 +72,7 @@ pub(super) struct Merged {
     pub(super) delivered: BTreeMap<CommandId, Timestamp>,
     pub(super) answered: BTreeMap<(AgentId, &'static str), Timestamp>,
     pub(super) credentials: BTreeMap<AgentId, CredentialId>,
+    pub(super) log: Vec<LogLine>,
 }
 
 impl Merged {
@@ -126,6 +131,7 @@ impl Merged {
             Change::Answered { agent, command, at } => {
                 self.answered.entry((agent, command)).or_insert(at);
             }
+            Change::Logged(line) => self.log.push(*line),
             Change::CredentialUsed { agent, credential } => {
                 let newest = self.credentials.entry(agent).or_insert(credential);
                 *newest = credential.max(*newest);

@@ -25,6 +25,7 @@ pub mod invitation;
 pub mod items;
 mod login;
 mod merge;
+pub mod message_log;
 pub mod person;
 mod scope;
 pub mod session;

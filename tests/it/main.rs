@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod invitations;
 mod life;
+mod message_log;
 mod metrics;
 mod move_in;
 mod on_postgres;

@@ -213,6 +213,10 @@ impl DeviceSeat {
             qos: QoS::AtLeastOnce,
             retain: due.retain,
         };
+        // What it merely finds again is no news.
+        if !message.retain || !due.settles.is_empty() {
+            batch.changes.extend(flows.log_order(self.agent.id, &message));
+        }
         let qos = qos.min(message.qos);
         let tag = tag.filter(|_| qos > QoS::AtMostOnce);
         Delivery { message: Arc::new(message), qos, retain: due.retain, slashed, tag }
@@ -235,10 +239,11 @@ impl DeviceSeat {
     }
 
     /// Policies that a device has subscribed, live. The others it finds when it does.
-    fn tell_live(&mut self, tellings: Vec<Telling>, batch: &mut Batch) -> Vec<Delivery> {
+    fn tell_live(&mut self, flows: &Flows, tellings: Vec<Telling>, batch: &mut Batch) -> Vec<Delivery> {
         let mut deliveries = Vec::with_capacity(tellings.len());
         for telling in tellings {
             if let Some((qos, slashed)) = self.subscription(&telling.message.topic) {
+                batch.changes.extend(flows.log_order(self.agent.id, &telling.message));
                 deliveries.push(self.tell(telling, qos, slashed, false, batch));
             }
         }
@@ -296,7 +301,7 @@ impl DeviceSeat {
             }
         }
         let changed = self.policies.agent_changed(flows, &old, &self.agent, now.has_removals, &prefix).await?;
-        deliveries.extend(self.tell_live(changed, batch));
+        deliveries.extend(self.tell_live(flows, changed, batch));
         Ok(Some(deliveries))
     }
 
@@ -308,7 +313,7 @@ impl DeviceSeat {
     ) -> Result<Vec<Delivery>, StoreError> {
         let prefix = self.agent.address().to_string();
         let changed = self.policies.fleet_changed(flows, &self.agent, &prefix).await?;
-        Ok(self.tell_live(changed, batch))
+        Ok(self.tell_live(flows, changed, batch))
     }
 
     /// An administrator deleted the agent while the device is here: it hears that it should leave, and need not come back for that.

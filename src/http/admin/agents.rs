@@ -17,7 +17,8 @@ use crate::{
         Flows,
         administer::{AgentFilter, AgentView, BAD_LINES_MAX, CommandView},
     },
-    ids::{AgentId, CommandId, EntityId, FleetId},
+    ids::{AgentId, CommandId, EntityId, FleetId, MessageId},
+    store::message_log::{MESSAGES_LISTED_MAX, MessageFilter, MessageView},
 };
 
 type Here = State<Arc<Flows>>;
@@ -121,6 +122,22 @@ pub async fn show_command(
 pub async fn cancel_command(State(flows): Here, Path(id): Path<CommandId>) -> Result<Json<Value>, Error> {
     flows.cancel_command(id, ADMINISTRATOR).await??;
     Ok(Json(json!({ "command_id": id, "state": "cancelled" })))
+}
+
+#[derive(Deserialize)]
+pub struct WantedMessages {
+    agent: Option<AgentId>,
+    before: Option<MessageId>,
+    limit: Option<usize>,
+}
+
+pub async fn list_messages(
+    State(flows): Here,
+    Query(wanted): Query<WantedMessages>,
+) -> Result<Json<Vec<MessageView>>, Error> {
+    let limit = wanted.limit.unwrap_or(MESSAGES_LISTED_MAX);
+    let filter = MessageFilter { agent: wanted.agent, before: wanted.before, limit };
+    Ok(Json(flows.messages(&filter).await?))
 }
 
 pub async fn import(State(flows): Here, body: Bytes) -> Result<(StatusCode, Json<Value>), Error> {

@@ -59,6 +59,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/tasks", get(tasks::list).post(tasks::add))
         .route("/tasks/{id}", get(tasks::show).patch(tasks::change).delete(tasks::remove))
         .route("/agents/{id}/unenrollment", delete(agents::cancel_unenrollment))
+        .route("/messages", get(agents::list_messages))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
         .route("/files", get(files::list_files))
