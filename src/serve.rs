@@ -20,7 +20,7 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     net::{certs, listener},
-    store::Store,
+    store::{Store, agent::CONNECTIONS_PER_START_BITS},
 };
 
 /// Time that clients get to be told of the end, and requests to finish.
@@ -109,7 +109,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
     }
     let mqtt = &config.mqtt;
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
-    let hub = Hub::new((start << 32) + 1, mqtt.persistent_sessions_max as usize, retained);
+    let hub = Hub::new((start << CONNECTIONS_PER_START_BITS) + 1, mqtt.persistent_sessions_max as usize, retained);
     let secret_key = SecretKey::load_or_create(data_dir.path())?;
     data_dir.admin_token().map_err(|e| e.to_string())?;
     Ok(Arc::new(Flows {

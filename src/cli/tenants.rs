@@ -45,11 +45,48 @@ pub enum Entity {
         #[arg(long, value_name = "N")]
         parent: Option<i64>,
     },
+    /// Show or change the help desk, invitation life and device limit of a tenant
+    #[command(after_help = "Without options it shows. An empty text is inherited from the tenant above.\n\n\
+                            Example:\n  mdmq entity settings 76 --phone '+33 1 23 45' --device-limit 500")]
+    Settings {
+        /// Its number
+        id: i64,
+        #[command(flatten)]
+        change: SettingsChange,
+    },
     /// Remove an empty tenant
     Remove {
         /// Its number
         id: i64,
     },
+}
+
+#[derive(Debug, clap::Args, serde::Serialize)]
+pub struct SettingsChange {
+    /// Help desk: name
+    #[arg(long)]
+    name: Option<String>,
+    /// Help desk: phone
+    #[arg(long)]
+    phone: Option<String>,
+    /// Help desk: web site
+    #[arg(long, value_name = "URL")]
+    website: Option<String>,
+    /// Help desk: e-mail
+    #[arg(long)]
+    email: Option<String>,
+    /// Help desk: postal address
+    #[arg(long)]
+    address: Option<String>,
+    /// Where the agent is downloaded
+    #[arg(long, value_name = "URL")]
+    download_url: Option<String>,
+    /// Days that invitations are valid
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=180))]
+    token_life_days: Option<u32>,
+    /// Agents that may enroll; 0 is as configured
+    #[arg(long, value_name = "N")]
+    device_limit: Option<i64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +173,12 @@ pub async fn entity(verb: Entity, place: &Place) -> Done {
         }
         Entity::Change { id, name, parent } => {
             api.patch(&format!("/entities/{id}"), &json!({ "name": name, "parent": parent })).await?
+        }
+        Entity::Settings { id, change } => {
+            let path = format!("/entities/{id}/settings");
+            let change = json!(change);
+            let is_wanted = change.as_object().is_some_and(|it| it.values().any(|value| !value.is_null()));
+            if is_wanted { api.patch(&path, &change).await? } else { api.get(&path).await? }
         }
         Entity::Remove { id } => api.delete(&format!("/entities/{id}")).await?,
     };

@@ -1,9 +1,15 @@
 //! Settings of tenants: what is inherited stays inherited, unless somebody says otherwise (spec/admin.md §5).
 
+use serde::Serialize;
+
 use super::{Flows, administer::NAME_CHARS_MAX};
 use crate::{
     ids::EntityId,
-    store::administer::{Answer, Refused, StoredSettings},
+    mdm::help_desk::HelpDesk,
+    store::{
+        StoreError,
+        administer::{Answer, Refused, StoredSettings},
+    },
 };
 
 /// Days that an invitation may be valid.
@@ -32,7 +38,48 @@ pub struct SettingsChange {
     pub device_limit: Option<i64>,
 }
 
+/// The settings of a tenant as they hold for it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SettingsView {
+    /// Its help desk, with what it inherits.
+    #[serde(flatten)]
+    pub help_desk: HelpDesk,
+    /// The fields that are its own; the others come from above or from the configuration.
+    pub own: Vec<&'static str>,
+    /// Days that its invitations are valid.
+    pub token_life_days: i64,
+    /// Agents that may enroll; 0 is no limit.
+    pub device_limit: i64,
+}
+
 impl Flows {
+    /// The settings of a tenant. `None`: there is no such tenant.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn settings_of(&self, entity: EntityId) -> Result<Option<SettingsView>, StoreError> {
+        let (Some(own), Some((days, limit))) =
+            (self.store.own_help_desk(entity).await?, self.store.limits_of(entity).await?)
+        else {
+            return Ok(None);
+        };
+        let fields = [
+            ("name", &own.name),
+            ("phone", &own.phone),
+            ("website", &own.website),
+            ("email", &own.email),
+            ("address", &own.address),
+            ("download_url", &own.download_url),
+        ];
+        let told = &self.config.enrollment;
+        Ok(Some(SettingsView {
+            help_desk: self.help_desk(entity).await?,
+            own: fields.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, _)| name).collect(),
+            token_life_days: days.unwrap_or_else(|| i64::from(told.invitation_life_s.div_ceil(86_400))),
+            device_limit: if limit > 0 { limit } else { told.agents_per_entity_max.into() },
+        }))
+    }
+
     /// Changes the settings of a tenant.
     ///
     /// # Errors

@@ -207,7 +207,7 @@ fn visible_to(owner: Owner) -> &'static str {
     match owner {
         Owner::Agent(_) => {
             "with recursive seen (entity_id, below) as ( \
-             select entity_id, false from agent where agent_id = $2 and purged_until is null \
+             select entity_id, false from agent where agent_id = $2 \
              union select e.parent_id, false from entity e join seen s on s.entity_id = e.entity_id where e.parent_id is not null)"
         }
         Owner::Person(_) => {

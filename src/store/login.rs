@@ -123,6 +123,14 @@ async fn logins_of(
         };
         found.entry(row.text("username")).or_default().push(Login { secret: row.text("secret"), who });
     }
+    // A name that nobody has may be that of an account which another server on this database has just added.
+    let unknown: Vec<String> = names.into_iter().filter(|name| !found.contains_key(name)).collect();
+    if !unknown.is_empty() {
+        for (name, login) in service_accounts(readers, &unknown).await? {
+            accounts.add(name.clone());
+            found.entry(name).or_default().push(login);
+        }
+    }
     Ok(found)
 }
 

@@ -37,6 +37,16 @@ async fn tenants_and_fleets_are_added_changed_and_removed() {
 
     is_refused(&server, &["fleet", "remove", &default], "default").await;
     is_refused(&server, &["entity", "remove", "0"], "").await;
+    let settings = server.cli(&["entity", "settings", "76", "--phone", "+33 1", "--device-limit", "5"]).await;
+    assert_eq!(
+        (&settings["phone"], &settings["own"], &settings["device_limit"]),
+        (&json!("+33 1"), &json!(["phone"]), &json!(5))
+    );
+    server.cli(&["entity", "add", "Lyon", "--id", "77", "--parent", "76"]).await;
+    let below = server.cli(&["entity", "settings", "77"]).await;
+    assert_eq!((&below["phone"], &below["own"], &below["token_life_days"]), (&json!("+33 1"), &json!([]), &json!(7)));
+    server.cli(&["entity", "remove", "77"]).await;
+    is_refused(&server, &["entity", "settings", "99", "--phone", "1"], "99").await;
     server.cli(&["fleet", "remove", &sales]).await;
     server.cli(&["entity", "remove", "76"]).await;
     is_refused(&server, &["entity", "show", "76"], "76").await;

@@ -64,7 +64,8 @@ async fn a_device_that_enrolls_again_is_not_haunted_by_its_earlier_life() {
 async fn a_request_to_leave_can_be_taken_back_even_when_the_device_heard_it() {
     let server = Server::start().await;
     let mut phone = server.enrolled("KEPT").await;
-    let (code, answer) = server.admin("DELETE", &format!("/agents/{}/unenrollment", phone.settings["id"]), None).await;
+    let (code, answer) =
+        server.admin("DELETE", &format!("/api/v1/agents/{}/unenrollment", phone.settings["id"]), None).await;
     assert_eq!(code, 409, "{answer}");
     let wish = server.wishes("unenroll", "KEPT").await;
     phone.comes_up(&server).await;
@@ -105,4 +106,23 @@ async fn an_agent_moved_to_another_entity_keeps_the_topic_that_it_was_told() {
     let session = again.session(phone.settings["api_token"].as_str().unwrap()).await;
     let (_, body) = again.get(&format!("/PluginFlyvemdmAgent/{}", phone.settings["id"]), &session).await;
     assert_eq!(body["entities_id"], json!(76));
+}
+
+#[tokio::test]
+async fn a_dashboard_moves_an_agent_and_takes_an_unenrollment_back() {
+    let server = Server::start().await;
+    server.cli(&["entity", "add", "Paris", "--id", "76"]).await;
+    let phone = server.enrolled("DESK").await;
+    let http = enrollment::Http::of(&server);
+    let session = http.session(&server.admin_token()).await;
+    let path = format!("/PluginFlyvemdmAgent/{}", phone.settings["id"]);
+    let put = async |input| http.send("PUT", &path, &session, Some(&json!({ "input": input }))).await;
+    for input in [json!({"_unenroll_request": 1}), json!({"enroll_status": "enrolled"}), json!({"entities_id": 76})] {
+        let (code, answer) = put(input).await;
+        assert_eq!(code, 200, "{answer}");
+    }
+    let row = server.agent("DESK").await;
+    assert_eq!((&row["enroll_status"], &row["entity"]), (&json!("enrolled"), &json!(76)));
+    let (code, answer) = put(json!({"entities_id": 99})).await;
+    assert_eq!((code, &answer[0]), (400, &json!("ERROR_GLPI_UPDATE")));
 }

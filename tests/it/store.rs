@@ -5,16 +5,11 @@ use std::{future::Future, time::Duration};
 use mdmq::{
     clock::{Clock, Timestamp},
     config::{Database, Secret},
-    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, TaskId},
-    mdm::{
-        agent::{EnrollStatus, LockWish},
-        change::Change,
-        inventory::Inventory,
-    },
+    ids::{AgentId, CommandId, ComputerId, ConnectionNumber, CredentialId, EntityId, TaskId},
+    mdm::{change::Change, inventory::Inventory},
     store::{
         LoginOf, Store, StoreError,
-        agent::{self, AgentFilter},
-        command::{self, CommandFilter},
+        administer::{AgentFilter, NewAccount},
         db::{Row, Statement, Value},
     },
 };
@@ -145,19 +140,14 @@ fn a_login_is_found_by_its_name_newest_first() {
         said(&store, vec![Change::CredentialUsed { agent, credential: CredentialId(newer) }]).await.unwrap();
         assert_eq!(store.logins("AZERTY").await.unwrap().len(), 1);
 
-        did(
-            &store,
-            "insert into service_account (name, secret, entity_id, created_at) values ('AZERTY', 'x', 0, 1) returning 1 as one",
-            vec![],
-        )
-        .await;
-        did(
-            &store,
-            "insert into service_access (account_id, position, filter, access) \
-             select account_id, 0, '+/agent/#', 'rw' from service_account returning 1 as one",
-            vec![],
-        )
-        .await;
+        let account = NewAccount {
+            name: "AZERTY".into(),
+            secret: "x".into(),
+            entity: Some(EntityId(0)),
+            access: vec![("+/agent/#".into(), "rw".into())],
+            at: Timestamp(1),
+        };
+        store.add_account(account).await.unwrap().unwrap();
         let logins = store.logins("AZERTY").await.unwrap();
         let LoginOf::Service { name, access, entities, .. } = &logins[0].who else { panic!("the service comes first") };
         assert_eq!((name.as_str(), entities.as_ref().unwrap().len()), ("AZERTY", 1));
@@ -217,17 +207,12 @@ fn reports_may_be_repeated_and_may_come_from_nowhere() {
     });
 }
 
-async fn queued(store: &Store, agent: AgentId, name: &'static str, expires_at: Option<i64>) -> CommandId {
-    let expires_at = expires_at.map(Timestamp);
-    store
-        .write(move |tx| Box::pin(command::queue_command(tx, agent, name, "admin", expires_at, Timestamp(10))))
-        .await
-        .unwrap()
-        .unwrap()
+async fn ordered(store: &Store, agent: AgentId, name: &'static str, query_expires_at: i64) -> CommandId {
+    store.order(agent, name, "admin".into(), Timestamp(10), Timestamp(query_expires_at)).await.unwrap().unwrap()
 }
 
 async fn state_of(store: &Store, id: CommandId) -> (String, String) {
-    let row = store.command(id).await.unwrap().unwrap();
+    let row = store.command_view(id).await.unwrap().unwrap();
     (row.state, row.detail)
 }
 
@@ -240,7 +225,7 @@ fn a_command_goes_through_its_states_to_an_end() {
             assert_eq!(state_of(&store, id).await, (state.to_owned(), detail.to_owned()));
         };
         let (connection, at) = (ConnectionNumber(4), Timestamp(20));
-        let ping = queued(&store, agent, "ping", None).await;
+        let ping = ordered(&store, agent, "ping", i64::MAX - 1).await;
         let owed = store.owed(agent).await.unwrap().unwrap();
         assert_eq!((owed.agent.id, owed.commands[0].id, owed.commands[0].sent_to), (agent, ping, None));
         said(&store, vec![Change::Sent { command: ping, connection, at }]).await.unwrap();
@@ -254,19 +239,17 @@ fn a_command_goes_through_its_states_to_an_end() {
         said(&store, vec![Change::Sent { command: ping, connection, at }]).await.unwrap();
         check(ping, "answered", "").await;
 
-        let late = queued(&store, agent, "ping", Some(i64::MAX - 1)).await;
+        let late = ordered(&store, agent, "ping", i64::MAX - 1).await;
         assert_eq!(store.expire_commands(Timestamp(30)).await.unwrap(), []);
         assert_eq!(store.expire_commands(Timestamp(i64::MAX)).await.unwrap(), [agent]);
         check(late, "expired", "not answered in time").await;
 
-        let lock = queued(&store, agent, "lock", None).await;
-        let ended =
-            store.write(move |tx| Box::pin(command::supersede(tx, agent, &["lock", "unlock"], at))).await.unwrap();
-        assert_eq!(ended, 1);
-        check(lock, "cancelled", "superseded").await;
-
-        let (unenroll, wipe) =
-            (queued(&store, agent, "unenroll", None).await, queued(&store, agent, "wipe", None).await);
+        let lock = ordered(&store, agent, "lock", 0).await;
+        let unlock = ordered(&store, agent, "unlock", 0).await;
+        check(lock, "cancelled", "superseded by unlock").await;
+        let wipe = ordered(&store, agent, "wipe", 0).await;
+        check(unlock, "cancelled", "superseded by wipe").await;
+        let unenroll = ordered(&store, agent, "unenroll", 0).await;
         said(&store, vec![Change::Seen { agent, at }, Change::Unenrolled { agent, at }, presence(agent, true, 9, 9)])
             .await
             .unwrap();
@@ -274,10 +257,9 @@ fn a_command_goes_through_its_states_to_an_end() {
         check(wipe, "cancelled", "unenrolled").await;
         assert!(store.owed(agent).await.unwrap().is_none());
         assert!(store.logins("AZERTY").await.unwrap().is_empty());
-        let newest = CommandFilter { serial: Some("AZERTY".into()), limit: 2, ..Default::default() };
-        let listed = store.commands(&newest).await.unwrap();
-        assert_eq!(listed.iter().map(|it| it.id).collect::<Vec<_>>(), [wipe, unenroll]);
-        assert_eq!(store.commands_by_state().await.unwrap().iter().map(|it| it.1).sum::<i64>(), 5);
+        let listed = store.command_views(Some("AZERTY"), None).await.unwrap();
+        assert_eq!(listed[..2].iter().map(|it| it.id).collect::<Vec<_>>(), [unenroll, wipe]);
+        assert_eq!(store.commands_by_state().await.unwrap().iter().map(|it| it.1).sum::<i64>(), 6);
 
         let (again, _) = enrolled(&store, "AZERTY").await;
         assert!(again > agent, "an enrollment is a generation of its own");
@@ -287,34 +269,29 @@ fn a_command_goes_through_its_states_to_an_end() {
 }
 
 #[test]
-fn administrators_change_and_list_agents() {
+fn a_start_finds_nobody_online_and_a_removed_agent_is_gone() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
         let (id, _) = enrolled(&store, "AZERTY").await;
-        store
-            .write(move |tx| {
-                Box::pin(async move {
-                    assert!(agent::set_lock_wish(tx, id, LockWish::Lock).await?);
-                    assert!(agent::set_wipe(tx, id, true).await?);
-                    assert!(agent::set_enroll_status(tx, id, EnrollStatus::Unenrolling).await?);
-                    assert!(!agent::set_wipe(tx, AgentId(99), true).await?);
-                    Ok(())
-                })
-            })
-            .await
-            .unwrap();
-        let row = store.agent(id).await.unwrap().unwrap();
-        assert!(row.lock && row.wipe && row.enroll_status == EnrollStatus::Unenrolling && row.fleet_is_default);
-        assert_eq!(store.agents_by_serial("AZERTY").await.unwrap(), std::slice::from_ref(&row));
-        let all = AgentFilter { is_online: Some(false), entity: Some(row.entity), limit: 10, ..Default::default() };
-        assert_eq!(store.agents(&all).await.unwrap(), [row]);
+        ordered(&store, id, "lock", 0).await;
         said(&store, vec![presence(id, true, 1, 1)]).await.unwrap();
-        assert!(store.agents(&all).await.unwrap().is_empty());
+        let by_serial = AgentFilter { serial: Some("AZERTY".into()), ..Default::default() };
+        let row = store.agents_like(&by_serial).await.unwrap().remove(0);
+        assert!(row.is_online && row.lock_wish == "lock" && row.enroll_status == "enrolled");
         assert_eq!(store.mark_all_offline().await.unwrap(), 1);
+        assert!(!store.agents_like(&by_serial).await.unwrap()[0].is_online);
         assert_eq!((store.start_number().await.unwrap(), store.start_number().await.unwrap()), (1, 2));
-        let gone = store.write(move |tx| Box::pin(agent::delete_agent(tx, id, Timestamp(1), "purged"))).await;
-        assert!(gone.unwrap());
-        assert!(store.agent(id).await.unwrap().is_none());
+        for expected in [true, false] {
+            let removed = store.forget_agent(id, "me".into(), Timestamp(1), Some(Timestamp(9))).await.unwrap();
+            assert_eq!(removed.is_ok(), expected);
+        }
+        assert!(store.agents_like(&by_serial).await.unwrap().is_empty());
+        assert!(store.logins("AZERTY").await.unwrap().is_empty());
+        let last = store.last_logins("AZERTY", Timestamp(8)).await.unwrap();
+        assert_eq!((last.len(), last[0].agent.id), (1, id));
+        assert!(store.last_logins("AZERTY", Timestamp(9)).await.unwrap().is_empty(), "its time is over");
+        assert_eq!(store.forget_tombstones(Timestamp(9)).await.unwrap(), 1);
+        assert!(!store.is_remembered(id).await.unwrap());
         store.close().await.unwrap();
     });
 }

@@ -182,7 +182,13 @@ impl DeviceSeat {
             if !due.retain && due.settles.iter().all(|id| already(*id, batch)) {
                 continue;
             }
-            found.push(self.due(&prefix, due, qos, slashed, flows, batch));
+            // What it merely finds again is no news for the log.
+            let is_news = commands.iter().any(|it| it.sent_to.is_none() && due.settles.contains(&it.id));
+            let delivery = self.due(&prefix, due, qos, slashed, flows, batch);
+            if is_news {
+                batch.changes.extend(flows.log_order(self.agent.id, &delivery.message));
+            }
+            found.push(delivery);
         }
         for telling in self.policies.owed(&self.agent, &prefix) {
             if topic::matches(filter, &telling.message.topic) {
@@ -213,10 +219,6 @@ impl DeviceSeat {
             qos: QoS::AtLeastOnce,
             retain: due.retain,
         };
-        // What it merely finds again is no news.
-        if !message.retain || !due.settles.is_empty() {
-            batch.changes.extend(flows.log_order(self.agent.id, &message));
-        }
         let qos = qos.min(message.qos);
         let tag = tag.filter(|_| qos > QoS::AtMostOnce);
         Delivery { message: Arc::new(message), qos, retain: due.retain, slashed, tag }
@@ -297,7 +299,9 @@ impl DeviceSeat {
         for due in due {
             // A device that has not subscribed finds all this when it does.
             if let Some((qos, slashed)) = self.subscription(&format!("{prefix}/{}", due.tail)) {
-                deliveries.push(self.due(&prefix, due, qos, slashed, flows, batch));
+                let delivery = self.due(&prefix, due, qos, slashed, flows, batch);
+                batch.changes.extend(flows.log_order(self.agent.id, &delivery.message));
+                deliveries.push(delivery);
             }
         }
         let changed = self.policies.agent_changed(flows, &old, &self.agent, now.has_removals, &prefix).await?;

@@ -40,6 +40,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
     let api = Router::new()
         .route("/entities", get(tenants::list_entities).post(tenants::add_entity))
         .route("/entities/{id}", get(tenants::show_entity).patch(tenants::change_entity).delete(tenants::remove_entity))
+        .route("/entities/{id}/settings", get(tenants::show_settings).patch(tenants::change_settings))
         .route("/fleets", get(tenants::list_fleets).post(tenants::add_fleet))
         .route("/fleets/{id}", get(tenants::show_fleet).patch(tenants::change_fleet).delete(tenants::remove_fleet))
         .route("/invitations", get(invitations::list).post(invitations::invite))

@@ -15,6 +15,7 @@ use crate::{
     flows::{
         Flows,
         administer::{AccountView, EntityView, FleetView, Opened},
+        tenant::{SettingsChange, SettingsView},
     },
     ids::{EntityId, FleetId},
 };
@@ -60,6 +61,44 @@ pub async fn change_entity(
     let Json(change) = body?;
     flows.change_entity(id, change.name.as_deref(), change.parent).await??;
     show_entity(State(flows), Path(id)).await
+}
+
+pub async fn show_settings(State(flows): Here, Path(id): Path<EntityId>) -> Result<Json<SettingsView>, Error> {
+    flows.settings_of(id).await?.map(Json).ok_or_else(|| Error::absent(format!("there is no entity {id}")))
+}
+
+/// An empty text is inherited.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSettings {
+    name: Option<String>,
+    phone: Option<String>,
+    website: Option<String>,
+    email: Option<String>,
+    address: Option<String>,
+    download_url: Option<String>,
+    token_life_days: Option<u32>,
+    device_limit: Option<i64>,
+}
+
+pub async fn change_settings(
+    State(flows): Here,
+    Path(id): Path<EntityId>,
+    body: Body<NewSettings>,
+) -> Result<Json<SettingsView>, Error> {
+    let Json(new) = body?;
+    let change = SettingsChange {
+        support_name: new.name,
+        support_phone: new.phone,
+        support_website: new.website,
+        support_email: new.email,
+        support_address: new.address,
+        download_url: new.download_url,
+        token_life: new.token_life_days.map(|days| format!("P{days}D")),
+        device_limit: new.device_limit,
+    };
+    flows.change_settings(id, change).await??;
+    show_settings(State(flows), Path(id)).await
 }
 
 pub async fn remove_entity(State(flows): Here, Path(id): Path<EntityId>) -> Result<Json<Value>, Error> {

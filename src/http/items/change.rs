@@ -109,6 +109,22 @@ async fn agent(asked: &Asked<'_>, id: AgentId, input: &Input) -> Outcome<String>
             return Ok(Err(refused.to_string()));
         }
     }
+    if let Some(entity) = number(input.get("entities_id")).filter(|it| *it != row.entity.0) {
+        let entities = crate::store::items::item_type("Entity").ok_or_else(ApiError::no_item)?;
+        if flows.store.item(entities, &asked.sight(), entity).await?.is_none() {
+            return Ok(Err("The target entity does not exist".into()));
+        }
+        if let Err(refused) = flows.move_agent_to_entity(id, EntityId(entity)).await? {
+            return Ok(Err(refused.to_string()));
+        }
+    }
+    let stays = input.get("enroll_status").and_then(Value::as_str) == Some("enrolled");
+    if stays
+        && row.enroll_status == "unenrolling"
+        && let Err(refused) = flows.cancel_unenrollment(id, &by).await?
+    {
+        return Ok(Err(refused.to_string()));
+    }
     let wipes = input.get("wipe").map(|it| is_on(Some(it)));
     // Wipe wins over lock, be it in the row or in the same input (spec/mqtt.md §7.4).
     let locks =

@@ -41,6 +41,16 @@ impl Store {
         Ok(self.row(invitation::help_desks(entity)).await?.as_ref().map(invitation::help_desk))
     }
 
+    /// Days that invitations of a tenant are valid (none: as configured), and its device limit (0: as configured).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn limits_of(&self, entity: EntityId) -> Result<Option<(Option<i64>, i64)>, StoreError> {
+        let question = "select token_life_days, device_limit from entity where entity_id = $1";
+        let row = self.row(Statement::new(question, [entity.0.into()])).await?;
+        Ok(row.map(|row| (row.opt_int("token_life_days"), row.int("device_limit"))))
+    }
+
     /// Changes the settings of a tenant.
     ///
     /// # Errors

@@ -80,8 +80,6 @@ pub struct ItemType {
     from: &'static str,
     /// The number of the item.
     key: &'static str,
-    /// Which rows there are at all; "" for all.
-    only: &'static str,
     /// Which rows belong to the entities `{scope}`; "" for all.
     visible: &'static str,
     /// Which rows belong to the agent `{agent}`; "" for none, "true" for all that are visible.
@@ -257,9 +255,6 @@ struct Question {
 impl Question {
     fn about(of: &'static ItemType, sight: &Sight) -> Self {
         let mut it = Self { of, conditions: Vec::new(), args: Vec::new() };
-        if !of.only.is_empty() {
-            it.only(of.only.to_owned());
-        }
         if let Some(agent) = sight.agent {
             match of.own {
                 "" => it.only("1 = 0".into()),

@@ -10,7 +10,6 @@ pub static FLEET: ItemType = ItemType {
     rights: ARRANGED,
     from: "fleet f join entity e on e.entity_id = f.entity_id",
     key: "f.fleet_id",
-    only: "",
     visible: "f.entity_id in {scope}",
     own: "",
     fields: &[
@@ -38,7 +37,6 @@ pub static FILE: ItemType = ItemType {
     rights: OPERATED,
     from: "file x join entity e on e.entity_id = x.entity_id join blob b on b.blob_id = x.blob_id",
     key: "x.file_id",
-    only: "",
     visible: "x.entity_id in {scope}",
     own: "",
     fields: &[
@@ -73,7 +71,6 @@ pub static PACKAGE: ItemType = ItemType {
     rights: OPERATED,
     from: "package x join entity e on e.entity_id = x.entity_id join blob b on b.blob_id = x.blob_id",
     key: "x.package_id",
-    only: "",
     visible: "x.entity_id in {scope}",
     own: "",
     fields: &[
@@ -118,7 +115,6 @@ pub static PATH: ItemType = ItemType {
     rights: ARRANGED,
     from: "well_known_path w",
     key: "w.well_known_path_id",
-    only: "",
     visible: "",
     own: "",
     fields: &[

@@ -15,7 +15,6 @@ pub static AGENT: ItemType = ItemType {
     from: "agent a join fleet f on f.fleet_id = a.fleet_id join entity e on e.entity_id = a.entity_id \
            join computer c on c.computer_id = a.computer_id",
     key: "a.agent_id",
-    only: "a.purged_until is null",
     visible: "a.entity_id in {scope}",
     own: "",
     fields: &[
@@ -75,7 +74,6 @@ pub static COMPUTER: ItemType = ItemType {
     rights: Rights { create: None, update: None, ..ARRANGED },
     from: "computer c join entity e on e.entity_id = c.entity_id left join person p on p.person_id = c.person_id",
     key: "c.computer_id",
-    only: "",
     visible: "c.entity_id in {scope}",
     own: "",
     fields: &[
@@ -120,7 +118,6 @@ pub static GEOLOCATION: ItemType = ItemType {
     rights: Rights { create: None, update: None, ..ARRANGED },
     from: "geolocation g join computer c on c.computer_id = g.computer_id",
     key: "g.geolocation_id",
-    only: "",
     visible: "c.entity_id in {scope}",
     own: "",
     fields: &[
@@ -148,7 +145,6 @@ pub static MESSAGE: ItemType = ItemType {
     rights: Rights::READ_ONLY,
     from: "message_log m left join agent a on a.agent_id = m.agent_id left join fleet f on f.fleet_id = m.fleet_id",
     key: "m.message_log_id",
-    only: "",
     // What outlives its subject is seen by those who see everything.
     visible: "coalesce(a.entity_id, f.entity_id) in {scope}",
     own: "",

@@ -84,7 +84,6 @@ pub static POLICY: ItemType = ItemType {
     rights: Rights::READ_ONLY,
     from: "{policies} p",
     key: "p.policy_id",
-    only: "",
     visible: "",
     own: "",
     fields: &[
@@ -128,7 +127,6 @@ pub static CATEGORY: ItemType = ItemType {
     rights: Rights::READ_ONLY,
     from: "{categories} c",
     key: "c.category_id",
-    only: "",
     visible: "",
     own: "",
     fields: &[
@@ -158,7 +156,6 @@ pub static TASK: ItemType = ItemType {
     from: "task t left join fleet f on f.fleet_id = t.fleet_id left join agent a on a.agent_id = t.agent_id \
            left join {policies} p on p.symbol = t.policy",
     key: "t.task_id",
-    only: "",
     visible: "coalesce(f.entity_id, a.entity_id) in {scope}",
     own: "",
     fields: &[
@@ -203,7 +200,6 @@ pub static TASK_STATUS: ItemType = ItemType {
     from: "task_status s join agent a on a.agent_id = s.agent_id join task t on t.task_id = s.task_id \
            left join {policies} p on p.symbol = t.policy",
     key: "s.task_status_id",
-    only: "",
     visible: "a.entity_id in {scope}",
     own: "s.agent_id = {agent}",
     fields: &[

@@ -17,7 +17,6 @@ pub static ENTITY: ItemType = ItemType {
               from entity s join tree t on s.parent_id = t.entity_id) \
            select * from tree) e",
     key: "e.entity_id",
-    only: "",
     visible: "e.entity_id in {scope}",
     own: "",
     fields: &[
@@ -45,7 +44,6 @@ pub static SETTINGS: ItemType = ItemType {
     rights: Rights { create: None, delete: None, ..ARRANGED },
     from: "entity e",
     key: "e.entity_id",
-    only: "",
     visible: "e.entity_id in {scope}",
     own: "true",
     fields: &[
@@ -87,7 +85,6 @@ pub static PERSON: ItemType = ItemType {
     rights: ARRANGED,
     from: "person p",
     key: "p.person_id",
-    only: "",
     visible: OF_PERSON,
     own: "",
     fields: &[
@@ -133,7 +130,6 @@ pub static EMAIL: ItemType = ItemType {
              (select person_id, email, true as is_default from person union all \
               select person_id, email, false from person_email) each_one) m join person p on p.person_id = m.person_id",
     key: "m.email_id",
-    only: "",
     visible: OF_PERSON,
     own: "",
     fields: &[
@@ -162,7 +158,6 @@ pub static INVITATION: ItemType = ItemType {
     rights: OPERATED,
     from: "invitation i join person p on p.person_id = i.person_id join entity e on e.entity_id = i.entity_id",
     key: "i.invitation_id",
-    only: "",
     visible: "i.entity_id in {scope}",
     own: "",
     // The token is stored hashed; nobody can be shown it again.
@@ -198,7 +193,6 @@ pub static INVITATION_LOG: ItemType = ItemType {
     rights: Rights::READ_ONLY,
     from: "invitation_log l join invitation i on i.invitation_id = l.invitation_id join person p on p.person_id = i.person_id",
     key: "l.invitation_log_id",
-    only: "",
     visible: "i.entity_id in {scope}",
     own: "",
     fields: &[
