@@ -19,6 +19,7 @@ pub mod broker;
 pub mod mdm;
 
 pub mod mail;
+pub mod pki;
 pub mod store;
 
 pub mod flows;

@@ -19,7 +19,7 @@ use crate::{
     http,
     mail::Mailer,
     metrics::Metrics,
-    net::{certs, listener},
+    net::{listener, tls::Tls},
     store::{Store, agent::CONNECTIONS_PER_START_BITS},
 };
 
@@ -43,13 +43,14 @@ pub async fn run(config: Config) -> Result<(), String> {
     let clock = Clock::System;
     let sockets = Sockets::bind(&config)?;
     let mailer = Mailer::open(&config.mail)?;
-    let tls = certs::server_config(&config, data_dir.path()).map_err(|e| e.to_string())?;
+    let config = Arc::new(config);
+    let tls = Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
     let flows = build(config, &data_dir, clock).await?;
     flows.resume_files().await.map_err(|e| e.to_string())?;
     let ports = sockets.ports();
     tell(&flows, &ports);
     let (stopping, stopped) = watch::channel(false);
-    let mut tasks = sockets.serve(&flows, tls, &stopped)?;
+    let mut tasks = sockets.serve(&flows, &Arc::new(tls), &stopped)?;
     if let Some(mailer) = mailer {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
@@ -95,7 +96,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<Flows>, String> {
+async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<Arc<Flows>, String> {
     let metrics = Arc::new(Metrics::default());
     let commits = metrics.clone();
     let on_commit = move |figures: crate::store::BatchFigures| commits.committed(figures.submissions, figures.duration);
@@ -118,7 +119,7 @@ async fn build(config: Config, data_dir: &DataDir, clock: Clock) -> Result<Arc<F
         clock,
         metrics,
         traffic: Traffic::new(&config.files),
-        config: Arc::new(config),
+        config,
         secret_key,
         told: std::sync::OnceLock::new(),
         policies: Policies::default(),
@@ -165,15 +166,10 @@ impl Sockets {
     }
 
     /// Starts a task per listener. MQTT listeners end when the process does; HTTP ones finish their requests first.
-    fn serve(
-        self,
-        flows: &Arc<Flows>,
-        tls: Arc<rustls::ServerConfig>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<Tasks, String> {
+    fn serve(self, flows: &Arc<Flows>, tls: &Arc<Tls>, stopped: &watch::Receiver<bool>) -> Result<Tasks, String> {
         let open = Arc::new(listener::Open::default());
         let mut tasks = Tasks::new();
-        for (socket, tls) in [(self.mqtt_tls, Some(tls)), (self.mqtt_tcp, None)] {
+        for (socket, tls) in [(self.mqtt_tls, Some(tls.clone())), (self.mqtt_tcp, None)] {
             if let Some(socket) = socket {
                 tokio::spawn(listener::serve(flows.clone(), socket, tls, open.clone()));
             }

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     config::Config,
     datadir::DataDir,
-    net::certs::{Authority, describe, server_names},
+    pki::{Authority, describe, server_names},
 };
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,8 @@
 //! CONNECT → principal or refusal.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
+
+use tracing::warn;
 
 use super::{Flows, secrets};
 use crate::{
@@ -16,6 +18,13 @@ use crate::{
     store::{Login, LoginOf, Owed, StoreError},
 };
 
+/// Where a CONNECT comes from, as far as the connection itself says.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The other end of the socket.
+    pub address: SocketAddr,
+}
+
 /// What became of a CONNECT.
 pub enum Verdict {
     /// Come in.
@@ -27,15 +36,15 @@ pub enum Verdict {
 impl Flows {
     /// Decides who a client is. A device is registered as the live connection of its agent before this returns, so that no change
     /// of its rights can slip between the look-up and the registration.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn admit(&self, connect: &Connect, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+    pub async fn admit(&self, connect: &Connect, caller: &Caller, outbox: &Arc<Outbox>) -> Verdict {
         let verdict = self.verdict(connect, outbox).await;
-        let outcome = match &verdict {
-            Ok(Verdict::Welcome(_)) => "accepted",
-            Ok(Verdict::Refused(code)) => label(*code),
-            Err(_) => "unavailable",
+        let (verdict, outcome) = match verdict {
+            Ok(Verdict::Welcome(admission)) => (Verdict::Welcome(admission), "accepted"),
+            Ok(Verdict::Refused(code)) => (Verdict::Refused(code), label(code)),
+            Err(problem) => {
+                warn!(peer.addr = %caller.address, "cannot check credentials: {problem}");
+                (Verdict::Refused(ConnectCode::ServerUnavailable), "unavailable")
+            }
         };
         self.metrics.connects.get_or_create(&Outcome { outcome }).inc();
         verdict

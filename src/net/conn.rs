@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -18,13 +17,13 @@ use crate::{
     broker::outbox::{Eviction, Mail, Outbox, OutboxBounds},
     flows::{
         Flows,
-        admit::Verdict,
+        admit::{Caller, Verdict},
         ingest::Batch,
         seat::{Farewell, Seat, Seated, Subscribed},
     },
     metrics::Reason,
     mqtt::{
-        packet::{Connect, ConnectCode, PacketId, Publish, QoS},
+        packet::{Connect, PacketId, Publish, QoS},
         session::{Close, Delivery, Limits, Output, Session},
     },
 };
@@ -70,7 +69,7 @@ struct Conn {
     outbox: Arc<Outbox>,
     stream: Stream,
     seat: Seat,
-    peer: SocketAddr,
+    caller: Caller,
     batch: Batch,
     awaiting: VecDeque<Awaiting>,
     ticket: u64,
@@ -78,14 +77,14 @@ struct Conn {
 }
 
 /// Serves a client until it leaves.
-pub async fn serve(flows: Arc<Flows>, stream: Stream, peer: SocketAddr) {
-    let mut conn = Conn::new(flows, stream, peer);
+pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller) {
+    let mut conn = Conn::new(flows, stream, caller);
     let ending = conn.run().await;
     conn.end(ending).await;
 }
 
 impl Conn {
-    fn new(flows: Arc<Flows>, stream: Stream, peer: SocketAddr) -> Self {
+    fn new(flows: Arc<Flows>, stream: Stream, caller: Caller) -> Self {
         let config = &flows.config.mqtt;
         let limits = Limits {
             packet_bytes_max: config.packet_bytes_max,
@@ -103,7 +102,7 @@ impl Conn {
             outbox: Arc::new(Outbox::new(bounds)),
             stream,
             seat: Seat::Nobody,
-            peer,
+            caller,
             batch: Batch::default(),
             awaiting: VecDeque::new(),
             ticket: 0,
@@ -151,13 +150,7 @@ impl Conn {
     }
 
     async fn connect(&mut self, mut connect: Connect) -> Option<Ending> {
-        let verdict = match self.flows.admit(&connect, &self.outbox).await {
-            Ok(verdict) => verdict,
-            Err(problem) => {
-                warn!(peer.addr = %self.peer, "cannot check credentials: {problem}");
-                Verdict::Refused(ConnectCode::ServerUnavailable)
-            }
-        };
+        let verdict = self.flows.admit(&connect, &self.caller, &self.outbox).await;
         let seated = match verdict {
             Verdict::Welcome(admission) => self.flows.seat(*admission, &mut connect, &self.outbox).await,
             Verdict::Refused(code) => Err(code),
@@ -171,11 +164,11 @@ impl Conn {
                 if matches!(self.seat, Seat::Device(_)) && grace > 0 {
                     self.implicit_subscription_at = Some(now + Duration::from_secs(grace.into()));
                 }
-                debug!(peer.addr = %self.peer, client.id = connect.client_id, "connected as {}", self.seat.name());
+                debug!(peer.addr = %self.caller.address, client.id = connect.client_id, "connected as {}", self.seat.name());
             }
             Err(code) => {
                 let username = connect.username.as_deref().unwrap_or("");
-                info!(peer.addr = %self.peer, client.id = connect.client_id, username, "refused a connection: {code:?}");
+                info!(peer.addr = %self.caller.address, client.id = connect.client_id, username, "refused a connection: {code:?}");
                 self.session.refuse(code);
             }
         }
@@ -375,9 +368,9 @@ impl Conn {
         if let Ending::Closed(Close::Protocol(problem)) = ending {
             let kind = problem.label();
             self.flows.metrics.protocol_errors.get_or_create(&Reason { reason: kind }).inc();
-            info!(peer.addr = %self.peer, "closed a connection: {problem}");
+            info!(peer.addr = %self.caller.address, "closed a connection: {problem}");
         }
-        debug!(peer.addr = %self.peer, reason, "disconnected {}", self.seat.name());
+        debug!(peer.addr = %self.caller.address, reason, "disconnected {}", self.seat.name());
         self.hand_in();
         let mut last_words = std::mem::take(self.session.transmit());
         let Conn { flows, session, seat, mut stream, .. } = self;

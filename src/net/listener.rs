@@ -11,12 +11,12 @@ use std::{
 };
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{conn, stream::Stream};
+use super::{conn, stream::Stream, tls::Tls};
 use crate::{
-    flows::Flows,
+    flows::{Flows, admit::Caller},
     metrics::{Outcome, Reason},
 };
 
@@ -52,8 +52,7 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
 pub struct Open(AtomicU32);
 
 /// Serves MQTT on a listener for ever. With a TLS configuration every connection begins with a handshake.
-pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<ServerConfig>>, open: Arc<Open>) {
-    let acceptor = tls.map(TlsAcceptor::from);
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<Tls>>, open: Arc<Open>) {
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -69,9 +68,9 @@ pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<Ser
             continue;
         }
         let guard = Guard(open.clone());
-        match &acceptor {
+        match &tls {
             None => drop(tokio::spawn(plain(flows.clone(), socket, peer, guard))),
-            Some(acceptor) => drop(tokio::spawn(secure(flows.clone(), socket, peer, acceptor.clone(), guard))),
+            Some(tls) => drop(tokio::spawn(secure(flows.clone(), socket, peer, tls.mqtt().into(), guard))),
         }
     }
 }
@@ -86,7 +85,7 @@ impl Drop for Guard {
 }
 
 async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _guard: Guard) {
-    conn::serve(flows, Stream::Plain(socket), peer).await;
+    conn::serve(flows, Stream::Plain(socket), Caller { address: peer }).await;
 }
 
 async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, guard: Guard) {
@@ -99,7 +98,7 @@ async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, acceptor
             // A task of its own, without the memory of the handshake.
             tokio::spawn(async move {
                 let _guard = guard;
-                conn::serve(flows, Stream::Tls(Box::new(tls)), peer).await;
+                conn::serve(flows, Stream::Tls(Box::new(tls)), Caller { address: peer }).await;
             });
             return;
         }

@@ -1,11 +1,10 @@
-//! The built-in certificate authority and the TLS settings of the listeners. Files under `data_dir/certs`, nothing else:
-//! no sockets, no database.
+//! The built-in certificate authority, and what certificates say. Files under `data_dir/certs`, nothing else: no sockets, no
+//! database, no TLS.
 
 use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,14 +12,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType, date_time_ymd,
 };
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     config::Config,
     datadir::{make_private_directory, write_private},
 };
@@ -153,24 +149,21 @@ pub fn server_names(config: &Config) -> Vec<String> {
     names
 }
 
-/// TLS settings for the listeners: the files that the configuration names, or a certificate of the built-in authority, issued
-/// again when it is about to end or the names changed.
+/// The files of the server's certificate chain and key: those that the configuration names, or those of the built-in authority,
+/// issued again when they are about to end or the names changed.
 ///
 /// # Errors
-/// A file that is missing, unreadable or no certificate; a key that does not belong to it.
-pub fn server_config(config: &Config, data_dir: &Path) -> Result<Arc<ServerConfig>, CertsError> {
-    let (chain_file, key_file) = if config.mqtt.certificate_file.is_empty() {
-        let now = Clock::System.now();
-        let authority = Authority::open(data_dir, now)?;
-        let names = server_names(config);
-        if authority.wants_server_certificate(&names, now) {
-            authority.issue_server(&names, now)?;
-        }
-        (authority.server_file(), authority.server_key_file())
-    } else {
-        (PathBuf::from(&config.mqtt.certificate_file), PathBuf::from(&config.mqtt.key_file))
-    };
-    load(&chain_file, &key_file)
+/// An authority whose files are damaged, files that cannot be written.
+pub fn server_files(config: &Config, data_dir: &Path, now: Timestamp) -> Result<(PathBuf, PathBuf), CertsError> {
+    if !config.mqtt.certificate_file.is_empty() {
+        return Ok((PathBuf::from(&config.mqtt.certificate_file), PathBuf::from(&config.mqtt.key_file)));
+    }
+    let authority = Authority::open(data_dir, now)?;
+    let names = server_names(config);
+    if authority.wants_server_certificate(&names, now) {
+        authority.issue_server(&names, now)?;
+    }
+    Ok((authority.server_file(), authority.server_key_file()))
 }
 
 /// What the first certificate of a PEM file says.
@@ -193,31 +186,6 @@ pub fn describe(file: &Path) -> Result<Certificate, CertsError> {
         not_before: Timestamp(parsed.validity().not_before.timestamp() * 1000),
         not_after: Timestamp(parsed.validity().not_after.timestamp() * 1000),
     })
-}
-
-fn load(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, CertsError> {
-    let chain = chain(chain_file)?;
-    if chain.is_empty() {
-        return Err(unusable(chain_file, &"it holds no certificate"));
-    }
-    let key = PrivateKeyDer::from_pem_slice(read(key_file)?.as_bytes()).map_err(|e| unusable(key_file, &e))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut settings = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(internal)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| {
-            CertsError(format!(
-                "the key {} does not fit the certificate {}: {e}",
-                key_file.display(),
-                chain_file.display()
-            ))
-        })?;
-    // Tickets: a fleet that reconnects after a restart of the network resumes, at a fraction of the cost, without our memory.
-    settings.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal)?;
-    settings.send_tls13_tickets = 1;
-    Ok(Arc::new(settings))
 }
 
 fn parameters(now: Timestamp, life_s: i64) -> CertificateParams {
@@ -265,11 +233,19 @@ fn host_of(url: &str) -> Option<String> {
     }
 }
 
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertsError> {
+/// The certificates of a PEM file, in its order.
+///
+/// # Errors
+/// A file that is missing, unreadable or no PEM.
+pub fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertsError> {
     CertificateDer::pem_slice_iter(read(file)?.as_bytes()).collect::<Result<_, _>>().map_err(|e| unusable(file, &e))
 }
 
-fn read(file: &Path) -> Result<String, CertsError> {
+/// The text of a file, or a sentence about it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> Result<String, CertsError> {
     fs::read_to_string(file).map_err(|e| CertsError(format!("cannot read {}: {e}", file.display())))
 }
 
@@ -277,12 +253,14 @@ fn write(file: &Path, text: &str) -> Result<(), CertsError> {
     write_private(file, text.as_bytes()).map_err(|e| CertsError(e.0))
 }
 
-fn unusable(file: &Path, why: &dyn std::fmt::Display) -> CertsError {
+/// A sentence about a file that cannot be used.
+pub fn unusable(file: &Path, why: &dyn std::fmt::Display) -> CertsError {
     CertsError(format!("cannot use {}: {why}", file.display()))
 }
 
-fn internal(error: impl std::fmt::Display) -> CertsError {
-    CertsError(format!("cannot prepare TLS: {error}"))
+/// A sentence about a fault of our own.
+pub fn internal(error: impl std::fmt::Display) -> CertsError {
+    CertsError(format!("cannot make a certificate: {error}"))
 }
 
 #[cfg(test)]
@@ -324,31 +302,5 @@ mod tests {
         assert_eq!(fs::read(again.certificate_file()).unwrap(), first);
         let years = (describe(&again.certificate_file()).unwrap().not_after.0 - NOW.0) / 1000 / DAY_S / 365;
         assert_eq!(years, 10);
-    }
-
-    #[test]
-    fn serving_needs_no_configuration() {
-        let home = tempfile::tempdir().unwrap();
-        assert!(server_config(&Config::default(), home.path()).is_ok());
-        assert_eq!(chain(&home.path().join("certs/server.pem")).unwrap().len(), 2, "leaf and authority");
-    }
-
-    #[test]
-    fn files_that_cannot_be_used_are_one_clear_line() {
-        let home = tempfile::tempdir().unwrap();
-        let (one, other) = (home.path().join("one"), home.path().join("other"));
-        let mut config = Config::default();
-        server_config(&config, &one).unwrap();
-        server_config(&config, &other).unwrap();
-        let mut check = |certificate: PathBuf, key: PathBuf, expected: &str| {
-            config.mqtt.certificate_file = certificate.display().to_string();
-            config.mqtt.key_file = key.display().to_string();
-            let error = server_config(&config, home.path()).unwrap_err().to_string();
-            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
-        };
-        check(home.path().join("none"), home.path().join("none"), "cannot read");
-        check(one.join("certs/server.pem"), other.join("certs/server-key.pem"), "does not fit");
-        check(one.join("certs/server-key.pem"), one.join("certs/server-key.pem"), "holds no certificate");
-        check(one.join("certs/server.pem"), one.join("certs/ca.pem"), "cannot use");
     }
 }
