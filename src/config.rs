@@ -332,6 +332,15 @@ impl Default for Http {
     }
 }
 
+impl Http {
+    /// Where nobody said what agents are told, they are told the port that was opened.
+    pub fn take_port(&mut self, port: u16) {
+        if self.public_url == Self::default().public_url {
+            self.public_url = format!("http://localhost:{port}");
+        }
+    }
+}
+
 impl Default for Files {
     fn default() -> Self {
         Self {

@@ -1,6 +1,14 @@
 //! Wiring: builds everything from a configuration, starts it, and stops it in order.
 
-use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::{
@@ -32,7 +40,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One sentence about what keeps the server from starting.
-pub async fn run(config: Config) -> Result<(), String> {
+pub async fn run(mut config: Config) -> Result<(), String> {
     start_log(&config);
     let unwise = config.check()?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
@@ -42,6 +50,9 @@ pub async fn run(config: Config) -> Result<(), String> {
     raise_file_limit();
     let clock = Clock::System;
     let sockets = Sockets::bind(&config)?;
+    if let Some(port) = sockets.ports().http {
+        config.http.take_port(port);
+    }
     let mailer = Mailer::open(&config.mail)?;
     let config = Arc::new(config);
     let tls = Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
@@ -122,6 +133,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
         config,
         secret_key,
         told: std::sync::OnceLock::new(),
+        is_stopping: AtomicBool::new(false),
         policies: Policies::default(),
         settled: Settled::default(),
         mail_waits: tokio::sync::Notify::new(),
@@ -236,6 +248,7 @@ async fn sweep(flows: Arc<Flows>) {
 }
 
 async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Tasks) -> Result<(), String> {
+    flows.is_stopping.store(true, Ordering::Relaxed);
     stopping.send_replace(true);
     flows.hub.evict_all();
     let finished = async {

@@ -1,6 +1,6 @@
 //! The stories: one file each, top to bottom.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use crate::{broker::hub::Hub, clock::Clock, config::Config, ids::AgentId, metrics::Metrics, store::Store};
 
@@ -47,6 +47,8 @@ pub struct Flows {
     pub secret_key: SecretKey,
     /// What agents are told about the broker; set once the listeners are open.
     pub told: OnceLock<ToldSettings>,
+    /// Whether the server is about to end: it still answers, but nothing new should be sent its way.
+    pub is_stopping: AtomicBool,
     /// Policies of fleets, shared by their agents.
     pub policies: policies::Policies,
     /// Who waits for answers.

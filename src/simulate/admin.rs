@@ -43,6 +43,15 @@ impl Admin {
         Ok(Admin { http, base, token })
     }
 
+    /// Makes sure that the server runs and has this entity.
+    ///
+    /// # Errors
+    /// It does not answer, or has no such entity.
+    pub async fn greet(&self, entity: i64) -> anyhow::Result<()> {
+        let asked = self.ask(Method::GET, &format!("entities/{entity}"), None).await;
+        asked.map(drop).context("asking the server for the entity")
+    }
+
     /// Invites somebody; answers with the deeplink.
     ///
     /// # Errors

@@ -142,6 +142,7 @@ async fn simulate(args: &Args, data_dir: &Path, json: bool) -> anyhow::Result<(u
     enough_files(args.agents.into())?;
     let world = Arc::new(World::new(data_dir, args.connecting as usize)?);
     let admin = Admin::open(world.http.clone(), data_dir)?;
+    admin.greet(args.entity).await?;
     let seed = match args.seed {
         Some(seed) => seed,
         None => getrandom::u32().context("asking for a random number")?,

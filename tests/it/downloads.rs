@@ -54,7 +54,7 @@ async fn rows_are_shown_as_json_unless_the_content_is_asked_for() {
     let session = ("Session-Token", world.session.as_str());
     let shown = world.get(&path, &[session]).await;
     assert_eq!(shown.header("content-type"), "application/json; charset=UTF-8");
-    insta::assert_snapshot!(format!("{} {:#}", shown.status, shown.json()), @r#"
+    insta::assert_snapshot!(world.at_usual_port(&format!("{} {:#}", shown.status, shown.json())), @r#"
     200 {
       "comment": "",
       "entities_id": 0,

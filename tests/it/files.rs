@@ -82,7 +82,7 @@ async fn packages_say_what_they_are() {
         assert!(!shown[member].is_null(), "{member}");
         shown.as_object_mut().unwrap().remove(member);
     }
-    insta::assert_snapshot!(format!("{shown:#}"), @r#"
+    insta::assert_snapshot!(world.at_usual_port(&format!("{shown:#}")), @r#"
     {
       "alias": "Probe",
       "dl_filename": "probe.apk",

@@ -21,6 +21,8 @@ fn mailing(port: u16) -> Vec<(&'static str, String)> {
         ("MDMQ_MAIL__TLS", "none".into()),
         ("MDMQ_MAIL__FROM", "Example MDM <mdm@example.com>".into()),
         ("MDMQ_MAIL__RETRY_AFTER_S", "1".into()),
+        // The port is another one after a restart; links in mails are not.
+        ("MDMQ_HTTP__PUBLIC_URL", "http://mdm.example.com".into()),
     ]
 }
 

@@ -1,6 +1,9 @@
 //! The API for administrators, and what monitoring reads. A list of routes; handlers parse, call one flow and answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -122,6 +125,9 @@ async fn metrics(State(flows): State<Arc<Flows>>) -> Response {
 }
 
 async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
+    if flows.is_stopping.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    }
     match tokio::time::timeout(READY_WITHIN, flows.answers()).await {
         Ok(true) => (StatusCode::OK, "ready"),
         Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),

@@ -62,6 +62,7 @@ impl World {
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),
+            is_stopping: std::sync::atomic::AtomicBool::new(false),
             policies: Policies::default(),
             settled: Settled::default(),
             mail_waits: tokio::sync::Notify::new(),

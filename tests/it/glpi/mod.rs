@@ -110,7 +110,8 @@ impl Desk {
 
     /// What was written down, for a snapshot.
     pub fn transcript(&mut self) -> String {
-        std::mem::take(&mut self.transcript)
+        let told = self.base.replace("127.0.0.1", "localhost");
+        std::mem::take(&mut self.transcript).replace(&told, "http://localhost:8080")
     }
 }
 

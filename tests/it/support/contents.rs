@@ -68,6 +68,11 @@ impl World {
         World { server, session }
     }
 
+    /// A text as if the agents' API had its usual port.
+    pub fn at_usual_port(&self, text: &str) -> String {
+        text.replace(&self.server.http_url().replace("127.0.0.1", "localhost"), "http://localhost:8080")
+    }
+
     /// A file that is made and uploaded: its number.
     pub async fn file(&self, name: &str, content: &[u8]) -> i64 {
         let path = written(&self.server, name, content);
