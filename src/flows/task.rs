@@ -44,6 +44,14 @@ impl Flows {
         Ok(answer.map(|(id, _)| id))
     }
 
+    /// Applies a policy and tells nobody: devices find it when they subscribe the next time (`_silent` of spec/admin.md §7.1).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn add_task_silently(&self, new: NewTask) -> Answer<TaskId> {
+        Ok(self.store.add_task(new, self.clock.now()).await?.map(|(id, _)| id))
+    }
+
     /// Gives a task another value; `item`, if given, replaces what it deploys.
     ///
     /// # Errors

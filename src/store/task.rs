@@ -109,6 +109,9 @@ pub(super) async fn add(
     if let Err(refused) = may_have(tx, new.target, new.policy, &setting, &item, None).await? {
         return Ok(Err(refused));
     }
+    if let Err(refused) = can_reach(tx, new.target, new.item).await? {
+        return Ok(Err(refused));
+    }
     let id = insert(tx, new.target, new.policy, &setting, new.item, at).await?;
     Ok(Ok((id, touch(tx, new.target).await?)))
 }
@@ -132,6 +135,9 @@ pub(super) async fn change(
         Err(why) => return Ok(Err(Refused::Invalid(why.into()))),
     };
     if let Err(refused) = may_have(tx, old.target, policy, &setting, &item, Some(id)).await? {
+        return Ok(Err(refused));
+    }
+    if let Err(refused) = can_reach(tx, old.target, item_id).await? {
         return Ok(Err(refused));
     }
     let (file, package) = columns(item_id);
@@ -273,6 +279,28 @@ async fn item(tx: &mut Tx, id: Option<ItemId>) -> Result<Item, StoreError> {
     Ok(match id {
         Some(ItemId::File(_)) => Item::File(row.as_ref().and_then(due::file)),
         _ => Item::Package(row.as_ref().and_then(due::package)),
+    })
+}
+
+/// Devices download the items of their entity and of the entities above it: what they could not fetch is not deployed.
+async fn can_reach(tx: &mut Tx, target: Target, item: Option<ItemId>) -> Result<Result<(), Refused>, StoreError> {
+    let Some(item) = item else { return Ok(Ok(())) };
+    let (from, id) = match target {
+        Target::Fleet(fleet) => ("fleet where fleet_id = $1", fleet.0),
+        Target::Agent(agent) => ("agent where agent_id = $1", agent.0),
+    };
+    let (what, item_id, name) = match item {
+        ItemId::File(id) => ("file where file_id = $2", id.0, "file"),
+        ItemId::Package(id) => ("package where package_id = $2", id.0, "application"),
+    };
+    let question = format!(
+        "with recursive seen (entity_id) as (select entity_id from {from} \
+         union select e.parent_id from entity e join seen s on s.entity_id = e.entity_id where e.parent_id is not null) \
+         select 1 as one from {what} and entity_id in (select entity_id from seen)"
+    );
+    Ok(match tx.row(Statement::new(question, [id.into(), item_id.into()])).await? {
+        Some(_) => Ok(()),
+        None => Err(Refused::Conflict(format!("The {name} belongs to another entity; the devices could not fetch it"))),
     })
 }
 

@@ -144,7 +144,15 @@ fn deployments_follow_what_they_deploy() {
             ..new(Target::Agent(agent), "deployFile", json!({"destination": "%SDCARD%/x", "remove_on_delete": "0"}))
         };
         let (file_task, _) = adds(&store, file.clone()).await.unwrap();
-        assert_eq!(adds(&store, file).await.unwrap_err().to_string(), "Policy already applied");
+        assert_eq!(adds(&store, file.clone()).await.unwrap_err().to_string(), "Policy already applied");
+        let elsewhere = "insert into entity (entity_id, parent_id, name, created_at) values (70, 0, 'Elsewhere', 1) returning entity_id as one";
+        let elsewhere = did(&store, elsewhere, vec![]).await[0].int("one");
+        let foreign = "insert into file (entity_id, name, version, blob_id, created_at, updated_at) \
+             values ($1, 'b.pdf', 1, 'b', 1, 1) returning file_id as one";
+        let foreign = FileId(did(&store, foreign, vec![elsewhere.into()]).await[0].int("one"));
+        let foreign = NewTask { target: Target::Fleet(sales), item: Some(ItemId::File(foreign)), ..file };
+        let refused = adds(&store, foreign).await.unwrap_err().to_string();
+        assert_eq!(refused, "The file belongs to another entity; the devices could not fetch it");
         let body = async |fleet: bool| {
             let applied = if fleet {
                 store.tasks_of_fleet(sales).await.unwrap().unwrap().applied

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Asked,
-    change::{message_of, opt_text},
+    change::{is_on, message_of, opt_text},
     write::{Input, Outcome},
 };
 use crate::{
@@ -39,7 +39,11 @@ pub async fn create(asked: &Asked<'_>, input: &Input) -> Outcome<i64> {
         Err(message) => return Ok(Err(message)),
     };
     let new = NewTask { target, policy, value: value_of(input), item };
-    message_of(asked.flows.add_task(new).await?.map(|it| it.0))
+    let added = match is_on(input.get("_silent")) {
+        true => asked.flows.add_task_silently(new).await?,
+        false => asked.flows.add_task(new).await?,
+    };
+    message_of(added.map(|it| it.0))
 }
 
 pub async fn change(asked: &Asked<'_>, id: TaskId, input: &Input) -> Outcome<String> {
