@@ -12,8 +12,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+mod certificates;
 mod mail;
 
+pub use certificates::{CertificateMapping, ClientCertificates};
 pub use mail::{Mail, MailTls};
 
 /// A text that never shows itself in logs or debug output.
@@ -85,6 +87,24 @@ pub struct Mqtt {
     pub certificate_file: String,
     /// PEM file with the private key to `certificate_file`.
     pub key_file: String,
+    /// Certificates of clients on the TLS listener: `off` asks for none, `optional` takes them instead of a password, `required` lets
+    /// nobody in without one.
+    pub client_certificates: ClientCertificates,
+    /// Ask a device for its password as well as for its certificate.
+    pub password_with_certificate: bool,
+    /// Seconds that a certificate issued to a device lives.
+    pub client_certificate_life_s: u32,
+    /// Seconds that a device may go on with the old certificate after it got a new one.
+    pub client_certificate_overlap_s: u32,
+    /// PEM file with your own authorities, whose certificates devices may log in with too; "" is none.
+    pub client_ca_file: String,
+    /// Where certificates of your own authorities say the device's serial: `cn`, `san_uri`, `san_dns`, or `serial_number` (the
+    /// attribute of the subject).
+    pub client_certificate_mapping: CertificateMapping,
+    /// What stands before the serial in the URI, for `san_uri`.
+    pub client_certificate_uri_prefix: String,
+    /// Revocation lists of your own authorities, PEM or DER; read again when they change.
+    pub client_crl_files: Vec<String>,
     /// Tell agents topics with a leading slash, as servers before 2018 did.
     pub slashed_topics: bool,
     /// Seconds that a TLS handshake may take.
@@ -300,6 +320,14 @@ impl Default for Mqtt {
             public_port: 0,
             certificate_file: String::new(),
             key_file: String::new(),
+            client_certificates: ClientCertificates::Optional,
+            password_with_certificate: false,
+            client_certificate_life_s: 90 * 86_400,
+            client_certificate_overlap_s: 7 * 86_400,
+            client_ca_file: String::new(),
+            client_certificate_mapping: CertificateMapping::Cn,
+            client_certificate_uri_prefix: "urn:device:".into(),
+            client_crl_files: Vec::new(),
             slashed_topics: false,
             handshake_timeout_s: 20,
             connect_timeout_s: 10,
@@ -428,6 +456,7 @@ impl Config {
         if self.mqtt.inflight_max == 0 || self.mqtt.packet_bytes_max < 1024 {
             return Err("mqtt.inflight_max must be at least 1 and mqtt.packet_bytes_max at least 1024".into());
         }
+        unwise.extend(self.mqtt.check_client_certificates()?);
         let files = &self.files;
         if files.uploads_max == 0 || files.downloads_max == 0 || files.stall_timeout_s == 0 {
             return Err("files.uploads_max, files.downloads_max and files.stall_timeout_s must be at least 1".into());
@@ -514,6 +543,8 @@ mod tests {
         check(|c| c.admin.listen.clear(), "admin.listen");
         check(|c| c.mqtt.key_file = "key.pem".into(), "mqtt.certificate_file");
         check(|c| c.mqtt.inflight_max = 0, "mqtt.inflight_max");
+        check(|c| c.mqtt.client_certificate_life_s = 1, "mqtt.client_certificate_life_s");
+        check(|c| c.mqtt.client_crl_files.push("crl.pem".into()), "mqtt.client_crl_files");
         check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
         check(|c| c.files.downloads_max = 0, "files.downloads_max");
         check(|c| c.http.public_url = "http://x/".into(), "http.public_url");

@@ -117,6 +117,17 @@ pub struct Metrics {
     pub mails: Family<Outcome, Counter>,
     /// Mails that wait; refreshed when scraped.
     pub mails_waiting: Gauge,
+    /// Certificates of devices: `issued`, `renewed`, `revoked`.
+    pub certificates: Family<Outcome, Counter>,
+    /// Requests that nothing was signed for: `long`, `malformed`, `signature`, `key`, `authority`.
+    pub certificate_requests_refused: Family<Reason, Counter>,
+    /// CONNECT packets with a certificate: `accepted`, `refused`, `not_yet_valid`, `expired`, `unknown`, `revoked`, `no_device`,
+    /// `ambiguous`, `mismatch`, `bad_password`.
+    pub certificate_logins: Family<Outcome, Counter>,
+    /// Certificates that are taken now; refreshed when scraped.
+    pub certificates_valid: Gauge,
+    /// Those of them that end within two weeks; refreshed when scraped.
+    pub certificates_ending: Gauge,
     /// HTTP answers.
     pub http_answers: Family<HttpAnswer, Counter>,
     /// Contents of files and packages that came in: `stored`, `refused`.
@@ -167,6 +178,11 @@ impl Metrics {
             enrollments: Family::default(),
             mails: Family::default(),
             mails_waiting: Gauge::default(),
+            certificates: Family::default(),
+            certificate_requests_refused: Family::default(),
+            certificate_logins: Family::default(),
+            certificates_valid: Gauge::default(),
+            certificates_ending: Gauge::default(),
             http_answers: Family::default(),
             uploads: Family::default(),
             downloads: Family::default(),
@@ -203,6 +219,11 @@ impl Metrics {
         it.register("enrollments", "Enrollment attempts by outcome", self.enrollments.clone());
         it.register("mails", "Attempts to send the mail of an invitation, by outcome", self.mails.clone());
         it.register("mails_waiting", "Mails of invitations that wait to be sent", self.mails_waiting.clone());
+        it.register("certificates", "Certificates of devices by what was done", self.certificates.clone());
+        it.register("certificate_requests_refused", "Requests that nothing was signed for, by reason", self.certificate_requests_refused.clone());
+        it.register("certificate_logins", "CONNECT packets with a certificate, by outcome", self.certificate_logins.clone());
+        it.register("certificates_valid", "Certificates of devices that are taken now", self.certificates_valid.clone());
+        it.register("certificates_ending", "Those of them that end within two weeks", self.certificates_ending.clone());
         it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
         it.register("uploads", "Contents of files and packages that came in, by outcome", self.uploads.clone());
         it.register("downloads", "Contents that devices asked for, by outcome", self.downloads.clone());

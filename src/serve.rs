@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     config::{Config, LogFormat},
     datadir::{DataDir, Ports},
-    flows::{Flows, SecretKey, ToldSettings, files::Traffic, policies::Policies, settled::Settled},
+    flows::{Flows, SecretKey, ToldSettings, certificates::Desk, files::Traffic, policies::Policies, settled::Settled},
     http,
     mail::Mailer,
     metrics::Metrics,
@@ -35,6 +35,10 @@ use crate::{
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often expired commands and sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often certificates are looked after without a reason.
+const TEND_EVERY: Duration = Duration::from_secs(10);
+/// Pause between two rounds.
+const TEND_PAUSE: Duration = Duration::from_millis(500);
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -55,17 +59,22 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     }
     let mailer = Mailer::open(&config.mail)?;
     let config = Arc::new(config);
-    let tls = Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
+    let tls = Arc::new(Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?);
     let flows = build(config, &data_dir, clock).await?;
+    // What was revoked while nobody ran is refused from the first handshake on.
+    if flows.tend_certificates().await.map_err(|e| e.to_string())? {
+        tls.reload(flows.clock.now()).map_err(|e| e.to_string())?;
+    }
     flows.resume_files().await.map_err(|e| e.to_string())?;
     let ports = sockets.ports();
     tell(&flows, &ports);
     let (stopping, stopped) = watch::channel(false);
-    let mut tasks = sockets.serve(&flows, &Arc::new(tls), &stopped)?;
+    let mut tasks = sockets.serve(&flows, &tls, &stopped)?;
     if let Some(mailer) = mailer {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
     tokio::spawn(sweep(flows.clone()));
+    tokio::spawn(tend_certificates(flows.clone(), tls));
     data_dir.write_ports(&ports).map_err(|e| e.to_string())?;
     // Not before: a server that cannot start says one thing, why.
     unwise.iter().for_each(|sentence| warn!("{sentence}"));
@@ -123,6 +132,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
     let hub = Hub::new((start << CONNECTIONS_PER_START_BITS) + 1, mqtt.persistent_sessions_max as usize, retained);
     let secret_key = SecretKey::load_or_create(data_dir.path())?;
+    let certificates = Desk::open(&config, data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
     data_dir.admin_token().map_err(|e| e.to_string())?;
     Ok(Arc::new(Flows {
         store,
@@ -130,6 +140,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
         clock,
         metrics,
         traffic: Traffic::new(&config.files),
+        certificates,
         config,
         secret_key,
         told: std::sync::OnceLock::new(),
@@ -244,6 +255,26 @@ async fn sweep(flows: Arc<Flows>) {
         if let Err(problem) = flows.sweep().await {
             warn!("cannot sweep what expired: {problem}");
         }
+    }
+}
+
+/// Keeps revocations, the list of them and the settings of TLS together. One round at once, so that a mass of revocations costs one list.
+async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>) {
+    let mut is_reload_due = false;
+    loop {
+        // Without a ring: lists of foreign authorities are files, and certificates end by themselves.
+        let _ = tokio::time::timeout(TEND_EVERY, flows.certificates.bell.notified()).await;
+        match flows.tend_certificates().await {
+            Ok(has_changed) => is_reload_due |= has_changed,
+            Err(problem) => warn!("cannot look after certificates: {problem}"),
+        }
+        if is_reload_due {
+            match tls.reload(flows.clock.now()) {
+                Ok(()) => is_reload_due = false,
+                Err(problem) => warn!("the former TLS settings stay: {problem}"),
+            }
+        }
+        tokio::time::sleep(TEND_PAUSE).await;
     }
 }
 

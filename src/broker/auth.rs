@@ -36,6 +36,8 @@ pub struct Admission {
     pub principal: Principal,
     /// Orders this connection among all of the account.
     pub connection: ConnectionNumber,
+    /// Fingerprint of the certificate that it showed: when that is revoked, the connection ends.
+    pub certificate: Option<Box<str>>,
     /// Whether commands wait for the device.
     pub has_open_commands: bool,
     /// Whether the device must still hear that tasks were taken back.

@@ -1,9 +1,15 @@
-//! `mdmq certs`: works on the data directory, whether a server runs or not.
+//! `mdmq certs`: the authority and the server's certificate are files of the data directory, whether a server runs or not;
+//! certificates of devices are asked of the running server.
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Done, Place, show};
+use super::{
+    Done, Place,
+    api::{Api, query, quoted},
+    ask, show,
+    tenants::{list, one},
+};
 use crate::{
     clock::Clock,
     config::Config,
@@ -13,9 +19,37 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum Certs {
-    /// What the authority and the server's certificate say
-    #[command(after_help = "Example:\n  mdmq certs show --json")]
-    Show,
+    /// What the authority and the server's certificate say, or everything about a certificate of a device
+    #[command(after_help = "Examples:\n  mdmq certs show --json\n  mdmq certs show AZERTY")]
+    Show {
+        /// The number of a certificate, or the serial of a device
+        serial: Option<String>,
+    },
+    /// Certificates of devices, the latest first
+    #[command(after_help = "Examples:\n  mdmq certs list --serial AZERTY\n  mdmq certs list --expiring-days 14")]
+    List {
+        /// Only of devices with this serial
+        #[arg(long)]
+        serial: Option<String>,
+        /// Only in this state
+        #[arg(long, value_parser = ["valid", "superseded", "revoked"])]
+        state: Option<String>,
+        /// Only those that are taken now and end within so many days
+        #[arg(long, value_name = "DAYS")]
+        expiring_days: Option<u32>,
+    },
+    /// Revoke a certificate, or all of a device; connections that came in with them close at once
+    #[command(
+        after_help = "Examples:\n  mdmq certs revoke 4F:1A:…\n  mdmq certs revoke AZERTY --reason key_compromise"
+    )]
+    Revoke {
+        /// The number of the certificate, or the serial of the device
+        serial: String,
+        /// Why, for the revocation list
+        #[arg(long, default_value = "unspecified", value_parser = ["unspecified", "key_compromise", "affiliation_changed",
+            "superseded", "cessation_of_operation", "privilege_withdrawn"])]
+        reason: String,
+    },
     /// Print the authority's certificate: what clients have to trust
     #[command(after_help = "Example:\n  mdmq certs ca > ca.pem")]
     Ca,
@@ -29,6 +63,50 @@ pub enum Certs {
 }
 
 pub fn run(verb: Certs, place: &Place) -> Done {
+    match verb {
+        Certs::List { .. } | Certs::Revoke { .. } | Certs::Show { serial: Some(_) } => ask(of_devices(verb, place)),
+        Certs::Show { serial: None } | Certs::Ca | Certs::IssueServer { .. } => files(verb, place),
+    }
+}
+
+/// What the running server knows.
+async fn of_devices(verb: Certs, place: &Place) -> Done {
+    let api = Api::of(place)?;
+    match verb {
+        Certs::List { serial, state, expiring_days } => {
+            let days = expiring_days.map(|it| it.to_string());
+            let wishes = [("serial", serial), ("state", state), ("expiring_days", days)];
+            let found = api.get(&format!("/certificates{}", query(&wishes))).await?;
+            let columns = [
+                ("serial_number", "NUMBER"),
+                ("serial", "DEVICE"),
+                ("entity", "ENTITY"),
+                ("agent", "AGENT"),
+                ("state", "STATE"),
+                ("ends_at", "ENDS"),
+                ("reason", "REASON"),
+            ];
+            list(&found, &columns, "no certificates", place)
+        }
+        Certs::Revoke { serial, reason } => {
+            let path = format!("/certificates/{}{}", quoted(&serial), query(&[("reason", Some(reason))]));
+            one(&api.delete(&path).await?, place)
+        }
+        Certs::Show { serial } => {
+            let found = api.get(&format!("/certificates/{}", quoted(&serial.unwrap_or_default()))).await?;
+            if place.json {
+                show::json(&found);
+            } else {
+                found.as_array().into_iter().flatten().for_each(show::members);
+            }
+            Ok(())
+        }
+        Certs::Ca | Certs::IssueServer { .. } => Ok(()), // were run by `run`
+    }
+}
+
+/// What the files of the data directory say.
+fn files(verb: Certs, place: &Place) -> Done {
     let now = Clock::System.now();
     DataDir::open(&place.data_dir)?;
     let authority = Authority::open(&place.data_dir, now)?;
@@ -41,7 +119,8 @@ pub fn run(verb: Certs, place: &Place) -> Done {
             authority.issue_server(&server_names(&Config::load(config.as_deref())?), now)?;
             overview(&authority, place)?;
         }
-        Certs::Show => overview(&authority, place)?,
+        Certs::Show { .. } => overview(&authority, place)?,
+        Certs::List { .. } | Certs::Revoke { .. } => {} // were run by `run`
     }
     Ok(())
 }

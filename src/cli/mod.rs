@@ -95,7 +95,7 @@ enum Verb {
     /// Move in from another server
     #[command(subcommand)]
     Import(import::Import),
-    /// The built-in certificate authority
+    /// The built-in certificate authority, and certificates of devices
     #[command(subcommand)]
     Certs(certs::Certs),
     /// Enroll simulated agents and let them live on MQTT
@@ -273,6 +273,10 @@ mod tests {
         usage("package remove 3", true);
         usage("path add %SDCARD%/Manuals", true);
         usage("certs show", true);
+        usage("certs show AZERTY --json", true);
+        usage("certs list --state valid --expiring-days 14", true);
+        usage("certs revoke 4f1a --reason key_compromise", true);
+        usage("certs revoke", false);
         usage("backup FILE", false);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+mod certified;
+
 use tracing::warn;
 
 use super::{Flows, secrets};
@@ -15,6 +17,7 @@ use crate::{
     mdm::{agent::Agent, change::Change},
     metrics::Outcome,
     mqtt::packet::{Connect, ConnectCode},
+    pki::identity::ClientIdentity,
     store::{Login, LoginOf, Owed, StoreError},
 };
 
@@ -23,6 +26,8 @@ use crate::{
 pub struct Caller {
     /// The other end of the socket.
     pub address: SocketAddr,
+    /// What the certificate says that TLS verified, if it showed one.
+    pub certificate: Option<Arc<ClientIdentity>>,
 }
 
 /// What became of a CONNECT.
@@ -37,7 +42,7 @@ impl Flows {
     /// Decides who a client is. A device is registered as the live connection of its agent before this returns, so that no change
     /// of its rights can slip between the look-up and the registration.
     pub async fn admit(&self, connect: &Connect, caller: &Caller, outbox: &Arc<Outbox>) -> Verdict {
-        let verdict = self.verdict(connect, outbox).await;
+        let verdict = self.verdict(connect, caller, outbox).await;
         let (verdict, outcome) = match verdict {
             Ok(Verdict::Welcome(admission)) => (Verdict::Welcome(admission), "accepted"),
             Ok(Verdict::Refused(code)) => (Verdict::Refused(code), label(code)),
@@ -50,7 +55,10 @@ impl Flows {
         verdict
     }
 
-    async fn verdict(&self, connect: &Connect, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+    async fn verdict(&self, connect: &Connect, caller: &Caller, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+        if let Some(identity) = &caller.certificate {
+            return Box::pin(self.verdict_for_certificate(connect, identity, outbox)).await;
+        }
         let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
             // Nobody is anonymous; without a user name there is nothing that could be wrong about it.
             let code =
@@ -82,6 +90,7 @@ impl Flows {
         Ok(Verdict::Welcome(Box::new(Admission {
             principal,
             connection,
+            certificate: None,
             has_open_commands: false,
             has_removals: false,
         })))
@@ -91,6 +100,7 @@ impl Flows {
         Verdict::Welcome(Box::new(Admission {
             principal: Principal::Service(Arc::new(account)),
             connection: self.hub.next_connection(),
+            certificate: None,
             has_open_commands: false,
             has_removals: false,
         }))
@@ -102,14 +112,14 @@ impl Flows {
         changes_before: u64,
         outbox: &Arc<Outbox>,
     ) -> Result<Verdict, StoreError> {
-        let Device { mut agent, credential, has_older_credentials, mut has_open_commands, mut has_removals } = device;
+        let Device { mut agent, proof, has_older_credentials, mut has_open_commands, mut has_removals } = device;
         let connection = self.hub.next_connection();
         if !self.hub.enter_device(&agent, connection, outbox) {
             return Ok(Verdict::Refused(ConnectCode::ServerUnavailable));
         }
         if self.hub.changes() != changes_before {
             // Somebody changed an agent since the look-up: it may have been this one.
-            match self.again(agent.id, credential).await {
+            match self.again(agent.id, &proof).await {
                 Ok(Some(now)) => {
                     self.hub.change_fleet(&agent, &now.agent, connection, outbox);
                     (has_open_commands, has_removals) = (!now.commands.is_empty(), now.has_removals);
@@ -122,17 +132,30 @@ impl Flows {
             }
         }
         let mut changes = vec![Change::Presence { agent: agent.id, is_online: true, connection, at: self.clock.now() }];
-        if has_older_credentials {
+        if let (true, Some(credential)) = (has_older_credentials, proof.credential) {
             changes.push(Change::CredentialUsed { agent: agent.id, credential });
         }
         self.store.note(changes);
         let principal = Principal::Device(Arc::new(agent));
-        Ok(Verdict::Welcome(Box::new(Admission { principal, connection, has_open_commands, has_removals })))
+        let certificate = proof.certificate.map(|it| it.fingerprint.as_str().into());
+        Ok(Verdict::Welcome(Box::new(Admission {
+            principal,
+            connection,
+            certificate,
+            has_open_commands,
+            has_removals,
+        })))
     }
 
-    /// The agent as it is now and what waits for it, if it and this password still exist.
-    async fn again(&self, agent: AgentId, credential: CredentialId) -> Result<Option<Owed>, StoreError> {
+    /// The agent as it is now and what waits for it, if it and all that it came in with still exist.
+    async fn again(&self, agent: AgentId, proof: &Proof) -> Result<Option<Owed>, StoreError> {
         let Some(owed) = self.store.owed(agent).await? else { return Ok(None) };
+        if let Some(identity) = &proof.certificate
+            && !self.holder(identity).await?.is_ok_and(|found| found.agent.id == agent)
+        {
+            return Ok(None);
+        }
+        let Some(credential) = proof.credential else { return Ok(Some(owed)) };
         let still_valid = self
             .store
             .logins(owed.agent.serial.as_str())
@@ -143,9 +166,15 @@ impl Flows {
     }
 }
 
+/// What a device came in with: a password, a certificate, or both.
+struct Proof {
+    credential: Option<CredentialId>,
+    certificate: Option<Arc<ClientIdentity>>,
+}
+
 struct Device {
     agent: Agent,
-    credential: CredentialId,
+    proof: Proof,
     has_older_credentials: bool,
     has_open_commands: bool,
     has_removals: bool,
@@ -159,7 +188,8 @@ enum Admitted {
 fn admitted(login: Login) -> Admitted {
     match login.who {
         LoginOf::Agent { agent, credential, has_older_credentials, has_open_commands, has_removals } => {
-            Admitted::Device(Device { agent, credential, has_older_credentials, has_open_commands, has_removals })
+            let proof = Proof { credential: Some(credential), certificate: None };
+            Admitted::Device(Device { agent, proof, has_older_credentials, has_open_commands, has_removals })
         }
         LoginOf::Service { id, name, access, entities } => Admitted::Service(service(id, name, access, entities)),
     }

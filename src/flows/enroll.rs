@@ -6,7 +6,12 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Timestamp,
     config::Enrollment,
-    flows::{Flows, SecretKey, ToldSettings, secrets, session::Speaker},
+    flows::{
+        Flows, SecretKey, ToldSettings,
+        certificates::{self, Wish},
+        secrets,
+        session::Speaker,
+    },
     ids::{Address, AgentId, InvitationId, PersonId, Serial},
     mdm::{
         change::Change,
@@ -74,11 +79,15 @@ impl Flows {
         }
         let now = self.clock.now();
         let (rules, key) = (self.config.enrollment.clone(), self.secret_key.clone());
+        let wish = self.certificate_wish(&attempt.csr);
         let made = self
             .store
-            .write(move |tx| Box::pin(async move { admit(tx, &key, person, &attempt, &rules, now).await }))
+            .write(move |tx| Box::pin(async move { admit(tx, &key, person, &attempt, &rules, wish, now).await }))
             .await?;
         Ok(made.map(|entry| {
+            if entry.has_certificate {
+                self.count_certificates("issued", 1);
+            }
             if !entry.replaced.is_empty() {
                 self.agents_changed(&entry.replaced);
                 entry.replaced.iter().for_each(|agent| self.commands_settled(*agent));
@@ -192,6 +201,7 @@ impl Flows {
 /// A new agent and those whose place it takes.
 struct Entry {
     agent: AgentId,
+    has_certificate: bool,
     replaced: Vec<AgentId>,
 }
 
@@ -202,6 +212,7 @@ async fn admit(
     person: PersonId,
     attempt: &Attempt,
     enrollment: &Enrollment,
+    wish: Result<Option<Wish>, &'static str>,
     now: Timestamp,
 ) -> Result<Result<Entry, Refusal>, StoreError> {
     // Somebody else's invitation is no invitation: the deeplink carries both tokens of the same person.
@@ -224,7 +235,13 @@ async fn admit(
         agents_per_entity_max: limit,
     };
     let id = invitation.id;
-    let accepted = match enroll::check(attempt, Some(invitation), place, rules, now) {
+    // A bad request is told after everything else was found right, and does not spend the invitation.
+    let checked = enroll::check(attempt, Some(invitation), place, rules, now);
+    let wish = match (&checked, wish) {
+        (Ok(_), Err(why)) => return refused(tx, id, now, Refusal::NotSigned(why)).await,
+        (_, wish) => wish.unwrap_or_default(),
+    };
+    let accepted = match checked {
         Ok(accepted) if sql::consume(tx, id, now).await? => accepted,
         Ok(_) => return refused(tx, id, now, Refusal::NotPending).await,
         Err(refusal) => return refused(tx, id, now, refusal).await,
@@ -234,10 +251,13 @@ async fn admit(
     }
     let computer = sql::computer(tx, &accepted, attempt, now).await?;
     let agent = sql::new_agent(tx, &accepted, attempt, computer, now).await?;
+    if let Some(wish) = &wish {
+        certificates::issue_first(tx, wish, agent, accepted.invitation.entity, &accepted.serial).await?;
+    }
     let token_hash = key.hash(&key.agent_token(agent, now));
     session::add_token(tx, Owner::Agent(agent), &token_hash, now).await?;
     sql::log(tx, id, now, &format!("enrolled as agent {agent}")).await?;
-    Ok(Ok(Entry { agent, replaced }))
+    Ok(Ok(Entry { agent, has_certificate: wish.is_some(), replaced }))
 }
 
 async fn refused(

@@ -22,6 +22,9 @@ impl Flows {
         }
         let mails = self.store.row(invitation::waiting_mails()).await?.map_or(0, |row| row.int("mails"));
         self.metrics.mails_waiting.set(mails);
+        let (valid, ending) = self.certificate_counts().await?;
+        self.metrics.certificates_valid.set(valid);
+        self.metrics.certificates_ending.set(ending);
         self.metrics.outbox_depth.set(i64::try_from(self.hub.waiting()).unwrap_or(i64::MAX));
         self.metrics.sessions.set(i64::try_from(self.hub.sessions()).unwrap_or(i64::MAX));
         Ok(self.metrics.encode())

@@ -6,6 +6,7 @@ use crate::{broker::hub::Hub, clock::Clock, config::Config, ids::AgentId, metric
 
 pub mod administer;
 pub mod admit;
+pub mod certificates;
 pub mod dispatch;
 pub mod enroll;
 pub mod files;
@@ -57,6 +58,8 @@ pub struct Flows {
     pub mail_waits: tokio::sync::Notify,
     /// Computes hashes of people's passwords.
     pub passwords: passwords::Passwords,
+    /// Signs certificates of devices, and knows what was revoked.
+    pub certificates: certificates::Desk,
     /// Who moves contents.
     pub traffic: files::Traffic,
 }
@@ -77,5 +80,6 @@ impl Flows {
     /// and end if their agent is gone.
     pub fn agents_changed(&self, agents: &[AgentId]) {
         self.hub.agents_changed(agents);
+        self.certificates.bell.notify_one();
     }
 }

@@ -9,13 +9,15 @@ use crate::flows::Flows;
 pub mod admin;
 mod agents;
 pub mod content;
+mod crl;
 pub mod error;
 mod items;
 mod openapi;
 pub mod range;
 pub mod upload;
 
-/// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`.
+/// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`; and
+/// the list of revoked certificates.
 pub fn agents_router(flows: Arc<Flows>) -> Router {
-    agents::router(flows)
+    crl::router(flows.clone()).merge(agents::router(flows))
 }

@@ -99,6 +99,9 @@ const ADMIN: &[Endpoint] = &[
     Endpoint("get",    "/api/v1/paths", "Beginnings of paths that files may be deployed to", &[]),
     Endpoint("post",   "/api/v1/paths", "One more beginning of paths", &[]),
     Endpoint("delete", "/api/v1/paths/{id}", "Allow a beginning no longer", &[]),
+    Endpoint("get",    "/api/v1/certificates", "Certificates of devices, the latest first", &["serial", "state", "expiring_days"]),
+    Endpoint("get",    "/api/v1/certificates/{serial}", "The certificate with a number, or those of a device", &[]),
+    Endpoint("delete", "/api/v1/certificates/{serial}", "Revoke the certificate with a number, or those of a device", &["reason"]),
     Endpoint("get",    "/api/v1/commands", "Commands", &["serial", "state"]),
     Endpoint("get",    "/api/v1/commands/{id}", "One command", &["wait"]),
     Endpoint("delete", "/api/v1/commands/{id}", "Take a command back", &[]),
@@ -109,6 +112,13 @@ const ADMIN: &[Endpoint] = &[
 #[rustfmt::skip]
 const PAGES: &[Endpoint] = &[
     Endpoint("get", "/deeplink", "The page behind the link of an invitation", &["data"]),
+];
+
+/// What whoever verifies certificates of devices needs.
+#[rustfmt::skip]
+const LISTS: &[Endpoint] = &[
+    Endpoint("get", "/crl", "The list of revoked certificates, DER", &[]),
+    Endpoint("get", "/crl.pem", "The list of revoked certificates, PEM", &[]),
 ];
 
 /// What monitoring reads on the admin listener, without a token.
@@ -130,6 +140,7 @@ pub fn document(base: &str) -> Value {
         ("devices", DEVICES, json!([{"session": []}])),
         ("admin", ADMIN, json!([{"bearer": []}])),
         ("pages", PAGES, json!([])),
+        ("certificates", LISTS, json!([])),
         ("monitoring", MONITORING, json!([])),
     ] {
         for it in endpoints {
@@ -301,6 +312,13 @@ mod tests {
         let sources = [include_str!("agents/mod.rs"), include_str!("agents/welcome.rs")];
         let routers = sources.iter().map(|it| it.matches(".route(&").count() + it.matches(".route(\"").count());
         assert_eq!(routers.sum::<usize>(), 2 * PAGES.len(), "with and without a slash at the end: {ADVICE}");
+    }
+
+    #[test]
+    fn the_revocation_list_is_described() {
+        let source = include_str!("crl.rs");
+        assert_eq!(source.matches("{base}").count(), LISTS.len(), "{ADVICE}");
+        LISTS.iter().for_each(|it| assert!(source.contains(&format!("{{base}}{}\"", it.1)), "{}: {ADVICE}", it.1));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Attempt {
     pub has_system_permission: bool,
     /// The inventory.
     pub inventory: SentInventory,
+    /// What it wants to have signed, as it was sent; may be empty.
+    pub csr: String,
     serial: String,
     uuid: String,
     mdm_type: String,
@@ -153,6 +155,8 @@ pub enum Refusal {
     Expired,
     #[error("Wrong email address")]
     WrongEmail,
+    #[error("Failed to sign the certificate: {0}")]
+    NotSigned(&'static str),
     #[error("No default fleet available for the device")]
     NoFleet,
 }
@@ -169,6 +173,7 @@ impl Attempt {
             version: field(input, "version"),
             has_system_permission: is_set(input.get("has_system_permission")),
             inventory: sent_inventory(input.get("inventory")),
+            csr: input.get("csr").and_then(Value::as_str).unwrap_or_default().to_owned(),
             serial: field(input, "_serial"),
             uuid: field(input, "_uuid"),
             mdm_type: field(input, "type"),

@@ -151,6 +151,8 @@ impl Conn {
 
     async fn connect(&mut self, mut connect: Connect) -> Option<Ending> {
         let verdict = self.flows.admit(&connect, &self.caller, &self.outbox).await;
+        // What must be remembered of it has gone to the seat.
+        self.caller.certificate = None;
         let seated = match verdict {
             Verdict::Welcome(admission) => self.flows.seat(*admission, &mut connect, &self.outbox).await,
             Verdict::Refused(code) => Err(code),

@@ -70,7 +70,7 @@ pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<Tls
         let guard = Guard(open.clone());
         match &tls {
             None => drop(tokio::spawn(plain(flows.clone(), socket, peer, guard))),
-            Some(tls) => drop(tokio::spawn(secure(flows.clone(), socket, peer, tls.mqtt().into(), guard))),
+            Some(tls) => drop(tokio::spawn(secure(flows.clone(), socket, peer, tls.clone(), guard))),
         }
     }
 }
@@ -85,23 +85,30 @@ impl Drop for Guard {
 }
 
 async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _guard: Guard) {
-    conn::serve(flows, Stream::Plain(socket), Caller { address: peer }).await;
+    conn::serve(flows, Stream::Plain(socket), Caller { address: peer, certificate: None }).await;
 }
 
-async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, guard: Guard) {
+async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, tls: Arc<Tls>, guard: Guard) {
     let timeout = Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into());
+    let acceptor = TlsAcceptor::from(tls.mqtt());
     // Boxed, so that its memory is given back when the handshake is done.
     let handshake = Box::pin(tokio::time::timeout(timeout, acceptor.accept(socket)));
     let outcome = match handshake.await {
-        Ok(Ok(tls)) => {
-            flows.metrics.handshakes.get_or_create(&Outcome { outcome: "ok" }).inc();
-            // A task of its own, without the memory of the handshake.
-            tokio::spawn(async move {
-                let _guard = guard;
-                conn::serve(flows, Stream::Tls(Box::new(tls)), Caller { address: peer }).await;
-            });
-            return;
-        }
+        Ok(Ok(stream)) => match tls.identity(stream.get_ref().1.peer_certificates()) {
+            Ok(certificate) => {
+                flows.metrics.handshakes.get_or_create(&Outcome { outcome: "ok" }).inc();
+                // A task of its own, without the memory of the handshake.
+                tokio::spawn(async move {
+                    let _guard = guard;
+                    conn::serve(flows, Stream::Tls(Box::new(stream)), Caller { address: peer, certificate }).await;
+                });
+                return;
+            }
+            Err(problem) => {
+                debug!(peer.addr = %peer, "closed a connection: {problem}");
+                "failed"
+            }
+        },
         Ok(Err(problem)) => {
             debug!(peer.addr = %peer, "TLS handshake failed: {problem}");
             "failed"

@@ -4,3 +4,4 @@ pub mod conn;
 pub mod listener;
 pub mod stream;
 pub mod tls;
+mod verifier;

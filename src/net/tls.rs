@@ -6,21 +6,38 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
-    pki_types::{PrivateKeyDer, pem::PemObject},
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{NoClientAuth, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
+use super::verifier::Bounded;
 use crate::{
     clock::Timestamp,
-    config::Config,
-    pki::{self, CertsError, chain, read, unusable},
+    config::{ClientCertificates, Config, Mqtt},
+    pki::{
+        self, Authority, CertsError, chain, foreign,
+        identity::{ClientIdentity, Reader},
+        path::Anchor,
+        read, unusable,
+    },
 };
 
 /// What the listeners shake hands with.
 pub struct Tls {
     config: Arc<Config>,
     data_dir: PathBuf,
+    tickets: Tickets,
     current: RwLock<Settings>,
+}
+
+/// Keys of the tickets that clients resume with: a fleet that reconnects after a restart of the network pays a fraction, without our
+/// memory. They outlive a reload, so that revoking one certificate does not cost everybody a handshake. Each listener has its own.
+#[derive(Clone)]
+struct Tickets {
+    mqtt: Arc<dyn ProducesTickets>,
+    http: Arc<dyn ProducesTickets>,
 }
 
 /// Settings made of the same files.
@@ -28,6 +45,8 @@ pub struct Tls {
 struct Settings {
     mqtt: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
+    /// Reads certificates of clients, where they are asked for any.
+    reader: Option<Arc<Reader>>,
 }
 
 impl Tls {
@@ -36,13 +55,30 @@ impl Tls {
     /// # Errors
     /// A file that is missing, unreadable or no certificate; a key that does not belong to it.
     pub fn open(config: Arc<Config>, data_dir: &Path, now: Timestamp) -> Result<Self, CertsError> {
-        let current = RwLock::new(Settings::read(&config, data_dir, now)?);
-        Ok(Self { config, data_dir: data_dir.into(), current })
+        let ticketer = || rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal);
+        let tickets = Tickets { mqtt: ticketer()?, http: ticketer()? };
+        let current = RwLock::new(Settings::read(&config, data_dir, &tickets, now)?);
+        Ok(Self { config, data_dir: data_dir.into(), tickets, current })
     }
 
     /// For handshakes of MQTT clients that begin now.
     pub fn mqtt(&self) -> Arc<ServerConfig> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).mqtt.clone()
+    }
+
+    /// What the certificate of a client says that was let through; `None` where it showed none.
+    ///
+    /// # Errors
+    /// It cannot be read, or there must be one: a resumed session may come from a time when there needed to be none.
+    pub fn identity(&self, shown: Option<&[CertificateDer<'_>]>) -> Result<Option<Arc<ClientIdentity>>, CertsError> {
+        let reader = self.current.read().unwrap_or_else(PoisonError::into_inner).reader.clone();
+        match (reader, shown.and_then(<[_]>::first)) {
+            (Some(reader), Some(certificate)) => reader.read(certificate).map(|it| Some(Arc::new(it))),
+            _ if self.config.mqtt.client_certificates == ClientCertificates::Required => {
+                Err(CertsError("it showed no certificate".into()))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// For handshakes of HTTP clients that begin now.
@@ -55,30 +91,94 @@ impl Tls {
     /// # Errors
     /// As for [`Tls::open`].
     pub fn reload(&self, now: Timestamp) -> Result<(), CertsError> {
-        let settings = Settings::read(&self.config, &self.data_dir, now)?;
+        let settings = Settings::read(&self.config, &self.data_dir, &self.tickets, now)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }
 }
 
 impl Settings {
-    fn read(config: &Config, data_dir: &Path, now: Timestamp) -> Result<Self, CertsError> {
+    fn read(config: &Config, data_dir: &Path, tickets: &Tickets, now: Timestamp) -> Result<Self, CertsError> {
         let (chain_file, key_file) = pki::server_files(config, data_dir, now)?;
-        Ok(Self { mqtt: load(&chain_file, &key_file)?, http: load(&chain_file, &key_file)? })
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let (verifier, reader) = match config.mqtt.client_certificates {
+            ClientCertificates::Off => (no_clients(), None),
+            _ => {
+                let (verifier, reader) = clients(&config.mqtt, data_dir, &provider, now)?;
+                (verifier, Some(Arc::new(reader)))
+            }
+        };
+        let settings = |verifier, tickets: &Arc<dyn ProducesTickets>| {
+            load(&provider, &chain_file, &key_file, verifier, tickets.clone())
+        };
+        Ok(Self { mqtt: settings(verifier, &tickets.mqtt)?, http: settings(no_clients(), &tickets.http)?, reader })
     }
 }
 
-fn load(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, CertsError> {
+fn no_clients() -> Arc<dyn ClientCertVerifier> {
+    Arc::new(NoClientAuth)
+}
+
+/// Who verifies certificates of clients, and who reads them.
+fn clients(
+    settings: &Mqtt,
+    data_dir: &Path,
+    provider: &Arc<CryptoProvider>,
+    now: Timestamp,
+) -> Result<(Arc<dyn ClientCertVerifier>, Reader), CertsError> {
+    let authority = Authority::open(data_dir, now)?;
+    let own = authority.trusted()?;
+    let reader = Reader::new(settings, pki::subjects(&own)?);
+    let (mut roots, mut anchors) = (RootCertStore::empty(), Vec::new());
+    for certificate in own {
+        anchors.push(Anchor::read(&certificate)?);
+        roots.add(certificate).map_err(|e| unusable(&authority.certificate_file(), &e))?;
+    }
+    let mut lists = Vec::new();
+    if authority.crl_file().exists() {
+        lists.extend(foreign::read(&authority.crl_file())?);
+    }
+    if !settings.client_ca_file.is_empty() {
+        let file = Path::new(&settings.client_ca_file);
+        let certificates = chain(file)?;
+        if certificates.is_empty() {
+            return Err(unusable(file, &"it holds no certificate"));
+        }
+        for certificate in certificates {
+            anchors.push(Anchor::read(&certificate)?);
+            roots.add(certificate).map_err(|e| unusable(file, &e))?;
+        }
+        for file in &settings.client_crl_files {
+            lists.extend(foreign::read(Path::new(file))?);
+        }
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+        .with_crls(lists)
+        // Not every authority publishes a list.
+        .allow_unknown_revocation_status();
+    let builder = match settings.client_certificates {
+        ClientCertificates::Required => builder,
+        ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
+    };
+    Ok((Arc::new(Bounded { inner: builder.build().map_err(internal)?, anchors }), reader))
+}
+
+fn load(
+    provider: &Arc<CryptoProvider>,
+    chain_file: &Path,
+    key_file: &Path,
+    verifier: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, CertsError> {
     let chain = chain(chain_file)?;
     if chain.is_empty() {
         return Err(unusable(chain_file, &"it holds no certificate"));
     }
     let key = PrivateKeyDer::from_pem_slice(read(key_file)?.as_bytes()).map_err(|e| unusable(key_file, &e))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut settings = ServerConfig::builder_with_provider(provider)
+    let mut settings = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(internal)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(|e| {
             CertsError(format!(
@@ -87,8 +187,7 @@ fn load(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, CertsEr
                 chain_file.display()
             ))
         })?;
-    // Tickets: a fleet that reconnects after a restart of the network resumes, at a fraction of the cost, without our memory.
-    settings.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal)?;
+    settings.ticketer = tickets;
     settings.send_tls13_tickets = 1;
     Ok(Arc::new(settings))
 }

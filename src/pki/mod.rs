@@ -21,6 +21,12 @@ use crate::{
     datadir::{make_private_directory, write_private},
 };
 
+pub mod foreign;
+pub mod identity;
+pub mod issue;
+pub mod path;
+pub mod request;
+
 const DAY_S: i64 = 86_400;
 /// Life of the authority's own certificate.
 const CA_LIFE_S: i64 = 3653 * DAY_S;
@@ -73,6 +79,27 @@ impl Authority {
     /// The authority's certificate: what devices and tools have to trust.
     pub fn certificate_file(&self) -> PathBuf {
         self.directory.join("ca.pem")
+    }
+
+    /// Certificates whose holders are let in: the authority's own.
+    ///
+    /// # Errors
+    /// A file that is damaged.
+    pub fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, CertsError> {
+        chain(&self.certificate_file())
+    }
+
+    /// The list of revoked certificates; there is none before the server first ran.
+    pub fn crl_file(&self) -> PathBuf {
+        self.directory.join("crl.pem")
+    }
+
+    /// Writes the list of revoked certificates.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_crl(&self, crl: &issue::Crl) -> Result<(), CertsError> {
+        write(&self.crl_file(), &crl.pem)
     }
 
     /// The server's certificate followed by the authority's.
@@ -164,6 +191,31 @@ pub fn server_files(config: &Config, data_dir: &Path, now: Timestamp) -> Result<
         authority.issue_server(&names, now)?;
     }
     Ok((authority.server_file(), authority.server_key_file()))
+}
+
+/// The subjects of certificates.
+///
+/// # Errors
+/// One of them is damaged.
+pub fn subjects(certificates: &[CertificateDer<'_>]) -> Result<Vec<String>, CertsError> {
+    let subject = |der: &CertificateDer<'_>| {
+        X509Certificate::from_der(der).map(|(_, it)| it.subject().to_string()).map_err(internal)
+    };
+    certificates.iter().map(subject).collect()
+}
+
+/// The life of the first certificate in a PEM text; `None` when there is none.
+pub fn life(pem: &str) -> Option<(Timestamp, Timestamp)> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let validity = certificate.validity();
+    let at = |time: x509_parser::time::ASN1Time| Timestamp(time.timestamp() * 1000);
+    Some((at(validity.not_before), at(validity.not_after)))
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the first certificate of a PEM file says.

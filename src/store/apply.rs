@@ -246,7 +246,7 @@ fn older_credentials_end(agent: AgentId, credential: CredentialId) -> Statement 
 }
 
 /// The device left: its open commands end, then its row goes and takes credentials, tokens and sessions along.
-pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 3] {
+pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 4] {
     [
         Statement::new(
             "update command set finished_at = $2, \
@@ -255,6 +255,7 @@ pub(super) fn unenrolled(agent: AgentId, at: Timestamp) -> [Statement; 3] {
              where agent_id = $1 and state in ('queued', 'sent', 'delivered')",
             [agent.0.into(), at.0.into()],
         ),
+        super::certificate::revoked_with(agent, at),
         Statement::new("delete from agent where agent_id = $1", [agent.0.into()]),
         super::farewell::forgotten(agent),
     ]

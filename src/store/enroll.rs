@@ -209,6 +209,7 @@ pub async fn end_agent(tx: &mut Tx, agent: AgentId, now: Timestamp) -> Result<()
         [int(agent.0), int(now.0)],
     ))
     .await?;
+    tx.execute(super::certificate::revoked_with(agent, now)).await?;
     tx.execute(Statement::new("delete from agent where agent_id = $1", [int(agent.0)])).await?;
     Ok(())
 }

@@ -53,6 +53,7 @@ impl Store {
                 }
                 let detail = format!("the agent was removed by {by}");
                 super::command::cancel_all(tx, agent, &detail, at).await?;
+                tx.execute(super::certificate::revoked_with(agent, at)).await?;
                 let gone = tx.execute(Statement::new("delete from agent where agent_id = $1", [agent.0.into()])).await?;
                 Ok(if gone == 0 { Err(Refused::Absent(format!("there is no agent {agent}"))) } else { Ok(()) })
             })

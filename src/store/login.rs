@@ -40,7 +40,12 @@ pub(super) const AGENT_COLUMNS: &str = "a.agent_id, coalesce(a.topic_entity_id, 
      f.is_default as fleet_is_default, a.enroll_status, a.lock_wish, a.wipe, a.mdm_type, a.policy_version, \
      f.policy_version as fleet_policy_version";
 /// Whether the agent `a` must still hear that tasks were taken back.
-const HAS_REMOVALS: &str = "exists (select 1 from task_removal r where r.agent_id = a.agent_id) as has_removals";
+pub(super) const HAS_REMOVALS: &str =
+    "exists (select 1 from task_removal r where r.agent_id = a.agent_id) as has_removals";
+
+/// Whether commands wait for the agent `a`.
+pub(super) const HAS_OPEN_COMMANDS: &str = "exists (select 1 from command k where k.agent_id = a.agent_id \
+     and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands";
 
 /// Somebody waits to know who has this name.
 pub(super) struct Lookup {
@@ -163,9 +168,7 @@ fn credentials_from(credentials: &str) -> String {
     format!(
         "select c.username, c.secret, c.credential_id, {AGENT_COLUMNS}, \
          exists (select 1 from credential o where o.agent_id = a.agent_id and o.credential_id < c.credential_id) \
-             as has_older_credentials, \
-         exists (select 1 from command k where k.agent_id = a.agent_id \
-             and k.state in ('queued', 'sent', 'delivered') and k.state <> 'delivered') as has_open_commands, {HAS_REMOVALS} \
+             as has_older_credentials, {HAS_OPEN_COMMANDS}, {HAS_REMOVALS} \
          from {credentials} c join agent a on a.agent_id = c.agent_id join fleet f on f.fleet_id = a.fleet_id"
     )
 }

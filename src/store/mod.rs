@@ -15,6 +15,7 @@ pub mod administer;
 pub mod agent;
 mod apply;
 pub mod blobs;
+pub mod certificate;
 pub mod command;
 pub mod db;
 pub mod enroll;

@@ -1,7 +1,7 @@
 """A client built on paho-mqtt that follows a script and prints what happens, one JSON object per line.
 
 The script is the only argument: {"port", "ca", "username", "password", "client_id", "level": 3|4, "clean", "will": [topic,
-payload, qos, retain]|null, "steps": [[name, ...], ...]}. Steps: ["subscribe", filter, qos], ["unsubscribe", filter],
+payload, qos, retain]|null, "cert": file|null, "key": file|null, "steps": [[name, ...], ...]}. Steps: ["subscribe", filter, qos], ["unsubscribe", filter],
 ["publish", topic, payload, qos, retain], ["hear", count], ["vanish"]. Without "vanish" it says DISCONNECT at the end.
 """
 
@@ -39,8 +39,9 @@ client = mqtt.Client(
     protocol=script.get("level", 4),
     reconnect_on_failure=False,
 )
-client.username_pw_set(script["username"], script["password"])
-client.tls_set(ca_certs=script["ca"])
+if script["username"]:
+    client.username_pw_set(script["username"], script["password"] or None)
+client.tls_set(ca_certs=script["ca"], certfile=script.get("cert"), keyfile=script.get("key"))
 if script.get("will"):
     topic, payload, qos, retain = script["will"]
     client.will_set(topic, payload, qos, retain)

@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod admin;
+mod certificates;
 mod crash;
 mod downloads;
 mod farewell;

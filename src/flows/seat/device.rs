@@ -71,6 +71,10 @@ pub struct DeviceSeat {
     outbox: Arc<Outbox>,
     filters: Vec<Granted>,
     will: Option<Message>,
+    /// Fingerprint of the certificate that it came in with.
+    certificate: Option<Box<str>>,
+    /// That certificate is taken no longer, so the connection ends although the agent stays.
+    has_lost_certificate: bool,
 }
 
 impl DeviceSeat {
@@ -78,6 +82,7 @@ impl DeviceSeat {
     pub fn new(
         agent: Arc<Agent>,
         connection: ConnectionNumber,
+        certificate: Option<Box<str>>,
         has_open_commands: bool,
         has_removals: bool,
         will: Option<Message>,
@@ -85,7 +90,17 @@ impl DeviceSeat {
     ) -> Self {
         let open_commands = if has_open_commands { Waiting::Unread } else { Waiting::Names(Vec::new()) };
         let policies = Known::new(has_removals);
-        Self { agent, connection, open_commands, policies, outbox, filters: Vec::new(), will }
+        Self {
+            agent,
+            connection,
+            open_commands,
+            policies,
+            outbox,
+            filters: Vec::new(),
+            will,
+            certificate,
+            has_lost_certificate: false,
+        }
     }
 
     pub(super) fn serial(&self) -> &str {
@@ -289,6 +304,12 @@ impl DeviceSeat {
         batch: &mut Batch,
     ) -> Result<Option<Vec<Delivery>>, StoreError> {
         let Some(now) = flows.store.owed(self.agent.id).await? else { return Ok(None) };
+        if let Some(fingerprint) = &self.certificate
+            && !flows.store.certificate_stands(fingerprint, flows.clock.now()).await?
+        {
+            self.has_lost_certificate = true;
+            return Ok(None);
+        }
         let is_slashed = flows.config.mqtt.slashed_topics;
         let due = owed::on_wake(&self.agent, &now.agent, &now.commands, self.connection, is_slashed);
         self.open_commands = Waiting::of(&now.commands);
@@ -322,6 +343,9 @@ impl DeviceSeat {
 
     /// An administrator deleted the agent while the device is here: it hears that it should leave, and need not come back for that.
     pub(super) async fn last_words(&mut self, flows: &Flows) -> Vec<Delivery> {
+        if self.has_lost_certificate {
+            return Vec::new();
+        }
         let prefix = self.agent.address().to_string();
         let purged = Agent { enroll_status: EnrollStatus::Purged, ..(*self.agent).clone() };
         let is_slashed = flows.config.mqtt.slashed_topics;
@@ -367,6 +391,10 @@ impl DeviceSeat {
 
     pub(super) fn leave(self, flows: &Arc<Flows>, farewell: Farewell) {
         let is_current = flows.hub.leave_device(&self.agent, self.connection);
+        let farewell = match farewell {
+            Farewell::Revoked if self.has_lost_certificate => Farewell::Vanished,
+            other => other,
+        };
         if !is_current || matches!(farewell, Farewell::TakenOver | Farewell::Revoked) {
             // The newer connection speaks for the agent now, or there is no agent.
             return;

@@ -85,6 +85,7 @@ impl Flows {
                 let seat = DeviceSeat::new(
                     agent,
                     admission.connection,
+                    admission.certificate,
                     admission.has_open_commands,
                     admission.has_removals,
                     will,

@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 use crate::{datadir::DataDir, flows::Flows};
 
 mod agents;
+mod certificates;
 mod error;
 mod files;
 mod invitations;
@@ -66,6 +67,8 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/messages", get(agents::list_messages))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
+        .route("/certificates", get(certificates::list))
+        .route("/certificates/{serial}", get(certificates::show).delete(certificates::revoke))
         .route("/files", get(files::list_files))
         .route("/files/{id}", get(files::show_file).patch(files::change_file).delete(files::remove_file))
         .route("/packages", get(files::list_packages))

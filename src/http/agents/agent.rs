@@ -110,6 +110,9 @@ pub async fn show(flows: &Flows, request: &Request) -> Result<Response, ApiError
             add_settings(&mut body, flows.settings(&agent).await?.ok_or_else(ApiError::no_item)?);
         }
     }
+    if let Some(at) = flows.renew_after(&agent.certificate) {
+        body.insert("certificate_renew_after".into(), at.glpi().into());
+    }
     let token = flows.secret_key.agent_token(agent.id, agent.created_at);
     body.insert("api_token".into(), token.into());
     Ok(answer(StatusCode::OK, &Value::Object(body)))
@@ -175,23 +178,44 @@ pub async fn hear(flows: &Flows, request: &Request) -> Result<Response, ApiError
     for input in inputs {
         let id = in_path.or_else(|| number(input.get("id")).or_else(|| number(request.params.get("id"))));
         let agent = own_agent(flows, speaker, id.ok_or_else(ApiError::no_item)?).await?;
-        let message = match said(input) {
-            Ok(said) => {
-                flows.hear(&agent, said).await?;
-                ""
+        match hear_one(flows, &agent, input).await? {
+            Ok(certificate) => {
+                is_any_done = true;
+                let mut result = json!({agent.id.to_string(): true, "message": ""});
+                if let Some(pem) = certificate {
+                    result["certificate"] = pem.into();
+                }
+                results.push(result);
             }
             Err(message) => {
-                refusal = Some(message.to_owned());
-                message
+                results.push(json!({agent.id.to_string(): false, "message": message}));
+                refusal = Some(message);
             }
-        };
-        is_any_done |= message.is_empty();
-        results.push(json!({agent.id.to_string(): message.is_empty(), "message": message}));
+        }
     }
     match refusal {
         None => Ok(answer(StatusCode::OK, &Value::Array(results))),
         refusal => failed(is_any_done, "ERROR_GLPI_PARTIAL_UPDATE", "ERROR_GLPI_UPDATE", results, refusal),
     }
+}
+
+/// One report. With a `csr` in it the agent asks for its next certificate, which is the answer.
+async fn hear_one(flows: &Flows, agent: &AgentRow, input: &Input) -> Result<Result<Option<String>, String>, ApiError> {
+    let said = match said(input) {
+        Ok(said) => said,
+        Err(message) => return Ok(Err(message.to_owned())),
+    };
+    let csr = input.get("csr").and_then(Value::as_str).unwrap_or_default();
+    let certificate = if csr.trim().is_empty() {
+        None
+    } else {
+        match flows.renew_certificate(agent, csr).await? {
+            Ok(pem) => Some(pem),
+            Err(why) => return Ok(Err(why)),
+        }
+    };
+    flows.hear(agent, said).await?;
+    Ok(Ok(certificate))
 }
 
 /// A report that is no JSON: one released agent sends the bare word of a task status to its own item. It is refused as GLPI does, but

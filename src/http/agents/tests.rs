@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::{hub::Hub, retained::Retained},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::{Config, Database},
-    flows::{Flows, SecretKey, ToldSettings, files::Traffic, invite::Wish, policies::Policies, settled::Settled},
+    flows::{
+        Flows, SecretKey, ToldSettings, certificates::Desk, files::Traffic, invite::Wish, policies::Policies,
+        settled::Settled,
+    },
     metrics::Metrics,
     store::{Store, db::Statement},
 };
@@ -59,6 +62,7 @@ impl World {
             clock,
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
+            certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),

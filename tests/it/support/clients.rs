@@ -56,6 +56,8 @@ pub struct Script {
     pub level: u8,
     pub clean: bool,
     pub will: Value,
+    /// Files of a client certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     pub steps: Value,
 }
 
@@ -63,7 +65,7 @@ impl Script {
     /// A clean session under MQTT 3.1.1 that follows these steps.
     pub fn new(login: &Login, steps: Value) -> Script {
         let client_id = super::phone::paho_id();
-        Script { login: login.clone(), client_id, level: 4, clean: true, will: Value::Null, steps }
+        Script { login: login.clone(), client_id, level: 4, clean: true, will: Value::Null, certificate: None, steps }
     }
 
     /// Plays it; answers with the lines that the client printed.
@@ -71,6 +73,7 @@ impl Script {
         let script = json!({
             "port": server.ports.mqtt_tls, "ca": server.ca_file(), "username": self.login.username, "password": self.login.password,
             "client_id": self.client_id, "level": self.level, "clean": self.clean, "will": self.will, "steps": self.steps,
+            "cert": self.certificate.as_ref().map(|it| &it.0), "key": self.certificate.as_ref().map(|it| &it.1),
         });
         let drivers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let installed = installed();

@@ -18,12 +18,14 @@ pub struct Profile {
     pub entity: i64,
     /// Path in front of the endpoints.
     pub base: &'static str,
+    /// What it wants to have signed; "" for nothing.
+    pub csr: String,
 }
 
 impl Profile {
     /// Profiles A and A7: Android rc.7 and later.
     pub fn android() -> Profile {
-        Profile { kind: "android", level: 3, says_notification: true, entity: 0, base: "" }
+        Profile { kind: "android", level: 3, says_notification: true, entity: 0, base: "", csr: String::new() }
     }
 
     /// Profile B: Android rc.6, without notification settings.
@@ -97,7 +99,7 @@ pub fn enrollment_input(serial: &str, profile: &Profile, invitation: &Invitation
         "_invitation_token": invitation.invitation_token,
         "_serial": serial,
         "_uuid": format!("uuid-{serial}"),
-        "csr": "",
+        "csr": profile.csr,
         "firstname": "Ada",
         "lastname": "Lovelace",
         "phone": "",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mdmq::clock::Clock;
 
 pub mod apk;
+pub mod certified;
 pub mod clients;
 pub mod contents;
 pub mod enrollment;

@@ -177,6 +177,21 @@ impl Link {
         }
     }
 
+    /// Says CONNECT on a stream of any kind; an error is a peer that closed or broke off instead of answering.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        connect: &Connect,
+    ) -> io::Result<(Link, u8)> {
+        let stream: Box<dyn Stream> = Box::new(stream);
+        let mut link = Link { stream, waiting: VecDeque::new(), next_id: 0, session_present: false };
+        link.stream.write_all(&connect.encode()).await?;
+        link.stream.flush().await?;
+        match timeout(PATIENCE, wire::read(&mut link.stream)).await.expect("an answer in time")? {
+            Packet::Connack { code, .. } => Ok((link, code)),
+            other => panic!("not a CONNACK: {other:?}"),
+        }
+    }
+
     /// A service account's conversation over plain TCP.
     pub async fn plain(server: &Server, connect: &Connect) -> Link {
         let stream = TcpStream::connect(("127.0.0.1", server.ports.mqtt_tcp)).await.unwrap();

@@ -1,0 +1,343 @@
+//! Certificates of devices from the request to the revocation. The registry in the database is the truth; the revocation list and the
+//! settings of TLS follow it.
+
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::{Flows, administer::Answer, administer::Refused};
+use crate::{
+    clock::Timestamp,
+    config::{ClientCertificates, Config, Mqtt},
+    ids::{AgentId, EntityId, Serial},
+    metrics::{Outcome, Reason},
+    pki::{
+        self, Authority, CertsError,
+        foreign::ForeignCrls,
+        identity::{Holder, typed_serial_number},
+        issue::{CRL_LIFE, Crl, Issued, REASONS, Revoked, Signer, Terms},
+        request::{self, Request},
+    },
+    store::{
+        StoreError,
+        certificate::{self as sql, CertificateFilter, CertificateView, NewCertificate, Revocation},
+        db::Tx,
+        enroll::AgentRow,
+    },
+};
+
+/// How long a block of a foreign number that was never seen stays.
+const BLOCKED_FOR: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Certificates that end within this time are counted as ending.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// The revocation list is made anew so long before it ends.
+const CRL_AHEAD_MS: i64 = CRL_LIFE.as_millis() as i64 / 2;
+
+/// What signs, and what was revoked.
+pub struct Desk {
+    authority: Option<Authority>,
+    signer: RwLock<Option<Arc<Signer>>>,
+    crl: RwLock<Option<Arc<Crl>>>,
+    foreign: RwLock<Arc<ForeignCrls>>,
+    tended: RwLock<Tended>,
+    /// Rings when agents changed: the registry may have.
+    pub bell: Notify,
+}
+
+/// What the last round found.
+#[derive(Default, Clone, PartialEq)]
+struct Tended {
+    at: Option<Timestamp>,
+    mark: (i64, i64),
+    files: Vec<Option<SystemTime>>,
+}
+
+/// A request that was found good, and who signs it.
+pub(super) struct Wish {
+    signer: Arc<Signer>,
+    request: Request,
+    terms: Terms,
+}
+
+impl Desk {
+    /// Reads the authority's key and the foreign revocation lists.
+    ///
+    /// # Errors
+    /// Files that cannot be used.
+    pub fn open(config: &Config, data_dir: &Path, now: Timestamp) -> Result<Self, CertsError> {
+        let is_on = config.mqtt.client_certificates != ClientCertificates::Off;
+        let authority = if is_on { Some(Authority::open(data_dir, now)?) } else { None };
+        let signer = authority.as_ref().map(Authority::signer).transpose()?.map(Arc::new);
+        let files = modified(&config.mqtt.client_crl_files);
+        let foreign = if is_on { load_foreign(&config.mqtt)? } else { ForeignCrls::default() };
+        Ok(Self {
+            authority,
+            signer: RwLock::new(signer),
+            crl: RwLock::new(None),
+            foreign: RwLock::new(Arc::new(foreign)),
+            tended: RwLock::new(Tended { files, ..Tended::default() }),
+            bell: Notify::new(),
+        })
+    }
+
+    /// The authority that signs now; `None` while certificates are off.
+    pub fn signer(&self) -> Option<Arc<Signer>> {
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The revocation list as it was last signed.
+    pub fn crl(&self) -> Option<Arc<Crl>> {
+        self.crl.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the lists of a foreign authority name this certificate.
+    pub fn is_revoked_elsewhere(&self, issuer: &str, serial_number: &str) -> bool {
+        self.foreign.read().unwrap_or_else(PoisonError::into_inner).is_revoked(issuer, serial_number)
+    }
+
+    fn tended(&self) -> Tended {
+        self.tended.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Flows {
+    /// Judges a request. `None`: nothing was asked for, or certificates are off.
+    ///
+    /// # Errors
+    /// The words for the device.
+    pub(super) fn certificate_wish(&self, csr: &str) -> Result<Option<Wish>, &'static str> {
+        let Some(signer) = self.certificates.signer() else { return Ok(None) };
+        let request = request::read(csr).map_err(|refused| {
+            self.metrics.certificate_requests_refused.get_or_create(&Reason { reason: refused.label() }).inc();
+            refused.text()
+        })?;
+        let terms = Terms {
+            now: self.clock.now(),
+            life_s: self.config.mqtt.client_certificate_life_s,
+            crl_url: crl_url(&self.config.http.public_url),
+        };
+        Ok(request.map(|request| Wish { signer, request, terms }))
+    }
+
+    /// Gives an enrolled agent a new certificate. The one before is taken until the end of the overlap.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn renew_certificate(&self, agent: &AgentRow, csr: &str) -> Result<Result<String, String>, StoreError> {
+        let not_signed = |why: &str| Ok(Err(format!("Failed to sign the certificate: {why}")));
+        let wish = match self.certificate_wish(csr) {
+            Ok(Some(wish)) => wish,
+            Ok(None) if self.certificates.signer().is_none() => return not_signed("this server issues none"),
+            Ok(None) => return not_signed("the request is empty"),
+            Err(why) => return not_signed(why),
+        };
+        let Ok(serial) = Serial::parse(&agent.serial) else { return not_signed("the device has no usable serial") };
+        let holder = Holder { agent: agent.id, entity: agent.topic_entity, serial };
+        let overlap = Duration::from_secs(self.config.mqtt.client_certificate_overlap_s.into());
+        let (id, until) = (agent.id, wish.terms.now.after(overlap));
+        let pem = self
+            .store
+            .write(move |tx| Box::pin(async move { issue(tx, &wish, &holder, until).await.map(|it| it.pem) }))
+            .await?;
+        self.count_certificates("renewed", 1);
+        // Its connection may hold a certificate whose end has moved.
+        self.agents_changed(&[id]);
+        Ok(Ok(pem))
+    }
+
+    /// Revokes the certificate with this number, or all of the device with this serial. Connections that came in with them close.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn revoke_certificates(&self, which: &str, reason: &str) -> Answer<Revocation> {
+        if !REASONS.iter().any(|(word, _)| *word == reason) {
+            let words: Vec<&str> = REASONS.iter().map(|(word, _)| *word).collect();
+            return Ok(Err(Refused::Invalid(format!("the reason is one of {}", words.join(", ")))));
+        }
+        let (number, at) = (typed_serial_number(which), self.clock.now());
+        let mut done = self.store.revoke_certificates(number.clone(), which.to_owned(), reason.to_owned(), at).await?;
+        if done.known == 0 {
+            // Certificates of a foreign authority have no row before they were seen.
+            let Some(number) = number.filter(|_| !self.config.mqtt.client_ca_file.is_empty()) else {
+                return Ok(Err(Refused::Absent(format!(
+                    "there is no certificate with the number or for the device {which}"
+                ))));
+            };
+            let (blocked, reason) = (number.clone(), reason.to_owned());
+            let until = at.after(BLOCKED_FOR);
+            self.store
+                .write(move |tx| Box::pin(async move { sql::block(tx, &blocked, &reason, at, until).await }))
+                .await?;
+            done.serial_numbers.push(number);
+        }
+        self.count_certificates("revoked", done.serial_numbers.len());
+        self.agents_changed(&done.agents);
+        self.certificates.bell.notify_one();
+        Ok(Ok(done))
+    }
+
+    /// The certificate with this number, or those of the device with this serial.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn certificates_named(&self, which: &str) -> Result<Vec<CertificateView>, StoreError> {
+        if let Some(number) = typed_serial_number(which) {
+            let filter = CertificateFilter { serial_number: Some(number), ..CertificateFilter::default() };
+            let found = self.store.certificates(&filter).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        let filter = CertificateFilter { serial: Some(which.to_owned()), ..CertificateFilter::default() };
+        self.store.certificates(&filter).await
+    }
+
+    /// Regular work: ends, revocations, and lists that changed. True: TLS should read the lists again.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn tend_certificates(&self) -> Result<bool, StoreError> {
+        let Some(authority) = &self.certificates.authority else { return Ok(false) };
+        let (now, before) = (self.clock.now(), self.certificates.tended());
+        if let Some(last) = before.at {
+            let ended = self.store.certificates_ended(last, now).await?;
+            if !ended.is_empty() {
+                self.agents_changed(&ended);
+            }
+        }
+        self.store.prune_certificates(now).await?;
+        let files = modified(&self.config.mqtt.client_crl_files);
+        let has_foreign = (files != before.files || before.at.is_none()) && self.read_foreign_lists().await?;
+        let mark = self.store.revocations_mark().await?;
+        let is_due = self.certificates.crl().is_none_or(|it| it.next_update.0 - now.0 < CRL_AHEAD_MS);
+        let has_own = (mark != before.mark || is_due) && self.sign_list(authority, now).await?;
+        let tended = Tended { at: Some(now), mark, files };
+        *self.certificates.tended.write().unwrap_or_else(PoisonError::into_inner) = tended;
+        Ok(has_foreign || has_own)
+    }
+
+    async fn sign_list(&self, authority: &Authority, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(signer) = self.certificates.signer() else { return Ok(false) };
+        let rows = self.store.revoked_certificates(now).await?;
+        let line = |(serial_number, at, reason)| Revoked { serial_number, at, reason };
+        let revoked: Vec<Revoked> = rows.into_iter().map(line).collect();
+        match signer.crl(&revoked, now).and_then(|crl| authority.write_crl(&crl).map(|()| crl)) {
+            Ok(crl) => {
+                info!("signed the list of {} revoked certificates", revoked.len());
+                *self.certificates.crl.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(crl));
+                Ok(true)
+            }
+            Err(problem) => Err(StoreError::Disk(problem.to_string())),
+        }
+    }
+
+    /// Takes over what the lists of foreign authorities say about certificates that were seen here.
+    async fn read_foreign_lists(&self) -> Result<bool, StoreError> {
+        let lists = match load_foreign(&self.config.mqtt) {
+            Ok(lists) => Arc::new(lists),
+            Err(problem) => {
+                warn!("the former revocation lists stay: {problem}");
+                return Ok(false);
+            }
+        };
+        *self.certificates.foreign.write().unwrap_or_else(PoisonError::into_inner) = lists.clone();
+        if lists.is_empty() {
+            return Ok(true);
+        }
+        let seen = self.store.seen_certificates().await?;
+        for (_, number) in seen.into_iter().filter(|(issuer, number)| lists.is_revoked(issuer, number)) {
+            let (at, reason) = (self.clock.now(), "unspecified".to_owned());
+            let done = self.store.revoke_certificates(Some(number), String::new(), reason, at).await?;
+            self.count_certificates("revoked", done.serial_numbers.len());
+            self.agents_changed(&done.agents);
+        }
+        Ok(true)
+    }
+
+    /// When a device should ask for its next certificate: after two thirds of the life of this one.
+    pub fn renew_after(&self, certificate: &str) -> Option<Timestamp> {
+        let (from, to) = pki::life(certificate)?;
+        Some(Timestamp(from.0 + (to.0 - from.0) / 3 * 2))
+    }
+
+    /// Certificates that are taken now, and those of them that end within two weeks.
+    pub(super) async fn certificate_counts(&self) -> Result<(i64, i64), StoreError> {
+        let now = self.clock.now();
+        self.store.certificate_counts(now, now.after(SOON)).await
+    }
+
+    pub(super) fn count_certificates(&self, outcome: &'static str, count: usize) {
+        self.metrics.certificates.get_or_create(&Outcome { outcome }).inc_by(count as u64);
+    }
+}
+
+/// Signs for a new agent, inside the transaction that makes it.
+pub(super) async fn issue_first(
+    tx: &mut Tx,
+    wish: &Wish,
+    agent: AgentId,
+    entity: EntityId,
+    serial: &Serial,
+) -> Result<(), StoreError> {
+    let holder = Holder { agent, entity, serial: serial.clone() };
+    issue(tx, wish, &holder, wish.terms.now).await.map(drop)
+}
+
+async fn issue(tx: &mut Tx, wish: &Wish, holder: &Holder, overlap_until: Timestamp) -> Result<Issued, StoreError> {
+    let issued = wish
+        .signer
+        .issue_client(&wish.request, holder, &wish.terms)
+        .map_err(|problem| StoreError::Disk(problem.to_string()))?;
+    let new = NewCertificate {
+        serial_number: issued.serial_number.clone(),
+        fingerprint: issued.fingerprint.clone(),
+        issuer: wish.signer.name().to_owned(),
+        is_foreign: false,
+        agent: Some(holder.agent),
+        entity: Some(holder.entity),
+        serial: holder.serial.as_str().to_owned(),
+        issued_at: wish.terms.now,
+        not_before: issued.not_before,
+        not_after: issued.not_after,
+        pem: issued.pem.clone(),
+    };
+    sql::replace(tx, &new, overlap_until).await?;
+    Ok(issued)
+}
+
+/// Where devices find the revocation list, unless only this machine would.
+fn crl_url(public_url: &str) -> Option<String> {
+    let host = public_url.split_once("://")?.1;
+    let is_local = ["localhost", "127.", "[::1]"].iter().any(|it| host.starts_with(it));
+    let is_plain = public_url.bytes().all(|it| it.is_ascii_graphic());
+    (!is_local && is_plain).then(|| format!("{public_url}/crl"))
+}
+
+fn load_foreign(settings: &Mqtt) -> Result<ForeignCrls, CertsError> {
+    if settings.client_crl_files.is_empty() {
+        return Ok(ForeignCrls::default());
+    }
+    ForeignCrls::load(&settings.client_crl_files, &pki::chain(Path::new(&settings.client_ca_file))?)
+}
+
+fn modified(files: &[String]) -> Vec<Option<SystemTime>> {
+    files.iter().map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_say_where_the_list_is_only_when_others_can_find_it() {
+        assert_eq!(crl_url("https://mdm.example/api").as_deref(), Some("https://mdm.example/api/crl"));
+        for url in ["http://localhost:8080", "http://127.0.0.1:1", "http://[::1]:1", "", "http://mdm.exämple"] {
+            assert_eq!(crl_url(url), None, "{url}");
+        }
+    }
+}
