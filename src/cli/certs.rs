@@ -40,15 +40,20 @@ pub enum Certs {
     },
     /// Revoke a certificate, or all of a device; connections that came in with them close at once
     #[command(
-        after_help = "Examples:\n  mdmq certs revoke 4F:1A:…\n  mdmq certs revoke AZERTY --reason key_compromise"
+        after_help = "Examples:\n  mdmq certs revoke 4F:1A:…\n  mdmq certs revoke AZERTY --reason key_compromise\n  \
+                      mdmq certs revoke --all"
     )]
     Revoke {
         /// The number of the certificate, or the serial of the device
-        serial: String,
-        /// Why, for the revocation list
-        #[arg(long, default_value = "unspecified", value_parser = ["unspecified", "key_compromise", "affiliation_changed",
-            "superseded", "cessation_of_operation", "privilege_withdrawn"])]
-        reason: String,
+        #[arg(required_unless_present = "all")]
+        serial: Option<String>,
+        /// Everything that the built-in authority signed for devices, because its key is in other hands
+        #[arg(long, conflicts_with = "serial")]
+        all: bool,
+        /// Why, for the revocation list [default: unspecified, with --all ca_compromise]
+        #[arg(long, value_parser = ["unspecified", "key_compromise", "ca_compromise", "affiliation_changed", "superseded",
+            "cessation_of_operation", "privilege_withdrawn"])]
+        reason: Option<String>,
     },
     /// Print the authority's certificate: what clients have to trust
     #[command(after_help = "Example:\n  mdmq certs ca > ca.pem")]
@@ -88,9 +93,9 @@ async fn of_devices(verb: Certs, place: &Place) -> Done {
             ];
             list(&found, &columns, "no certificates", place)
         }
-        Certs::Revoke { serial, reason } => {
-            let path = format!("/certificates/{}{}", quoted(&serial), query(&[("reason", Some(reason))]));
-            one(&api.delete(&path).await?, place)
+        Certs::Revoke { serial, reason, .. } => {
+            let which = serial.map_or_else(String::new, |it| format!("/{}", quoted(&it)));
+            one(&api.delete(&format!("/certificates{which}{}", query(&[("reason", reason)]))).await?, place)
         }
         Certs::Show { serial } => {
             let found = api.get(&format!("/certificates/{}", quoted(&serial.unwrap_or_default()))).await?;

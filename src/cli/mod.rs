@@ -276,6 +276,8 @@ mod tests {
         usage("certs show AZERTY --json", true);
         usage("certs list --state valid --expiring-days 14", true);
         usage("certs revoke 4f1a --reason key_compromise", true);
+        usage("certs revoke --all", true);
+        usage("certs revoke 4f1a --all", false);
         usage("certs revoke", false);
         usage("backup FILE", false);
     }

@@ -25,7 +25,7 @@ use crate::{
     },
     store::{
         StoreError,
-        certificate::{self as sql, CertificateFilter, CertificateView, NewCertificate, Revocation},
+        certificate::{self as sql, CertificateFilter, CertificateView, NewCertificate, Revocation, Which},
         db::Tx,
         enroll::AgentRow,
     },
@@ -155,12 +155,12 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn revoke_certificates(&self, which: &str, reason: &str) -> Answer<Revocation> {
-        if !REASONS.iter().any(|(word, _)| *word == reason) {
-            let words: Vec<&str> = REASONS.iter().map(|(word, _)| *word).collect();
-            return Ok(Err(Refused::Invalid(format!("the reason is one of {}", words.join(", ")))));
+        if let Err(refused) = known_reason(reason) {
+            return Ok(Err(refused));
         }
-        let (number, at) = (typed_serial_number(which), self.clock.now());
-        let mut done = self.store.revoke_certificates(number.clone(), which.to_owned(), reason.to_owned(), at).await?;
+        let number = typed_serial_number(which);
+        let named = Which::Named { number: number.clone(), serial: which.to_owned() };
+        let mut done = self.revoke(named, reason).await?;
         if done.known == 0 {
             // Certificates of a foreign authority have no row before they were seen.
             let Some(number) = number.filter(|_| !self.config.mqtt.client_ca_file.is_empty()) else {
@@ -168,17 +168,33 @@ impl Flows {
                     "there is no certificate with the number or for the device {which}"
                 ))));
             };
-            let (blocked, reason) = (number.clone(), reason.to_owned());
+            let (blocked, reason, at) = (number.clone(), reason.to_owned(), self.clock.now());
             let until = at.after(BLOCKED_FOR);
             self.store
                 .write(move |tx| Box::pin(async move { sql::block(tx, &blocked, &reason, at, until).await }))
                 .await?;
+            self.count_certificates("revoked", 1);
             done.serial_numbers.push(number);
         }
+        Ok(Ok(done))
+    }
+
+    /// Revokes everything that the built-in authority signed for devices: its key is in other hands.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn revoke_all_certificates(&self, reason: &str) -> Answer<Revocation> {
+        match known_reason(reason) {
+            Ok(()) => Ok(Ok(self.revoke(Which::AllOfOurs, reason).await?)),
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    async fn revoke(&self, which: Which, reason: &str) -> Result<Revocation, StoreError> {
+        let done = self.store.revoke_certificates(which, reason.to_owned(), self.clock.now()).await?;
         self.count_certificates("revoked", done.serial_numbers.len());
         self.agents_changed(&done.agents);
-        self.certificates.bell.notify_one();
-        Ok(Ok(done))
+        Ok(done)
     }
 
     /// The certificate with this number, or those of the device with this serial.
@@ -250,11 +266,8 @@ impl Flows {
             return Ok(true);
         }
         let seen = self.store.seen_certificates().await?;
-        for (_, number) in seen.into_iter().filter(|(issuer, number)| lists.is_revoked(issuer, number)) {
-            let (at, reason) = (self.clock.now(), "unspecified".to_owned());
-            let done = self.store.revoke_certificates(Some(number), String::new(), reason, at).await?;
-            self.count_certificates("revoked", done.serial_numbers.len());
-            self.agents_changed(&done.agents);
+        for (issuer, number) in seen.into_iter().filter(|(issuer, number)| lists.is_revoked(issuer, number)) {
+            self.revoke(Which::Foreign { issuer, number }, "unspecified").await?;
         }
         Ok(true)
     }
@@ -308,6 +321,14 @@ async fn issue(tx: &mut Tx, wish: &Wish, holder: &Holder, overlap_until: Timesta
     };
     sql::replace(tx, &new, overlap_until).await?;
     Ok(issued)
+}
+
+fn known_reason(reason: &str) -> Result<(), Refused> {
+    if REASONS.iter().any(|(word, _)| *word == reason) {
+        return Ok(());
+    }
+    let words: Vec<&str> = REASONS.iter().map(|(word, _)| *word).collect();
+    Err(Refused::Invalid(format!("the reason is one of {}", words.join(", "))))
 }
 
 /// Where devices find the revocation list, unless only this machine would.

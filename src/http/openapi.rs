@@ -100,6 +100,7 @@ const ADMIN: &[Endpoint] = &[
     Endpoint("post",   "/api/v1/paths", "One more beginning of paths", &[]),
     Endpoint("delete", "/api/v1/paths/{id}", "Allow a beginning no longer", &[]),
     Endpoint("get",    "/api/v1/certificates", "Certificates of devices, the latest first", &["serial", "state", "expiring_days"]),
+    Endpoint("delete", "/api/v1/certificates", "Revoke everything that the built-in authority signed for devices", &["reason"]),
     Endpoint("get",    "/api/v1/certificates/{serial}", "The certificate with a number, or those of a device", &[]),
     Endpoint("delete", "/api/v1/certificates/{serial}", "Revoke the certificate with a number, or those of a device", &["reason"]),
     Endpoint("get",    "/api/v1/commands", "Commands", &["serial", "state"]),

@@ -1,6 +1,8 @@
 //! What a simulated device says over HTTP, header by header as the released agents do: enrollment (spec/agent-behaviour.md §1)
 //! and the reports of profile A. Decides nothing about MQTT.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{
     Client, Method, RequestBuilder,
@@ -12,7 +14,6 @@ use super::device::{Device, HttpReport, Profile};
 use crate::{clock::Timestamp, mdm::deeplink::Deeplink};
 
 /// Who wants to enroll.
-#[derive(Debug, Clone)]
 pub struct Applicant {
     /// Which agent it runs.
     pub profile: Profile,
@@ -24,6 +25,8 @@ pub struct Applicant {
     pub email: String,
     /// Inventory XML without the tag of the invitation.
     pub inventory: String,
+    /// The key that it wants a certificate for.
+    pub key: Option<rcgen::KeyPair>,
 }
 
 /// What the server told a new agent.
@@ -47,6 +50,10 @@ pub struct Settings {
     pub password: String,
     /// Token for later HTTP sessions.
     pub api_token: String,
+    /// The certificate that it asked for, or "".
+    pub certificate: String,
+    /// How it shakes hands with that instead of a password.
+    pub certified: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Why a request did not do what it should.
@@ -245,7 +252,7 @@ fn application(who: &Applicant, invitation: &str) -> Value {
     let tag = format!("<KEYNAME>TAG</KEYNAME><KEYVALUE>invitation_{invitation}</KEYVALUE>");
     let inventory = who.inventory.replace("<ACCOUNTINFO/>", &format!("<ACCOUNTINFO>{tag}</ACCOUNTINFO>"));
     let mut input = json!({
-        "_email": who.email, "_invitation_token": invitation, "_serial": who.serial, "_uuid": who.uuid, "csr": "",
+        "_email": who.email, "_invitation_token": invitation, "_serial": who.serial, "_uuid": who.uuid, "csr": csr(who),
         "firstname": "Zoé", "lastname": "Simulée", "phone": "+33 1 23 45 67 89",
         "version": "2.0.0-rc.6", "type": "android", "has_system_permission": "1",
         "inventory": STANDARD.encode(inventory),
@@ -267,14 +274,19 @@ fn application(who: &Applicant, invitation: &str) -> Value {
     json!({ "input": input })
 }
 
+/// The request for a certificate, in URL encoding as Android sends it.
+fn csr(who: &Applicant) -> String {
+    let request = who.key.as_ref().and_then(|key| rcgen::CertificateParams::default().serialize_request(key).ok());
+    let pem = request.and_then(|it| it.pem().ok()).unwrap_or_default();
+    percent_encoding::utf8_percent_encode(&pem, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// What Android needs of the settings; a missing member aborts its enrollment (spec/http.md §5.1).
 fn settings(answer: &Value, base: &str) -> Result<Settings, Refused> {
     let lacks = |member| Refused::Lacks { at: "GET agent", member };
     let text = |member: &'static str| answer[member].as_str().map(str::to_owned).ok_or(lacks(member));
     let integer = |member: &'static str| answer[member].as_i64().ok_or(lacks(member));
-    for member in ["certificate", "name"] {
-        text(member)?;
-    }
+    text("name")?;
     for member in ["entities_id", "plugin_flyvemdm_fleets_id"] {
         integer(member)?;
     }
@@ -288,6 +300,8 @@ fn settings(answer: &Value, base: &str) -> Result<Settings, Refused> {
         topic: text("topic")?,
         password: text("mqttpasswd")?,
         api_token: text("api_token")?,
+        certificate: text("certificate")?,
+        certified: None,
     })
 }
 
@@ -307,7 +321,7 @@ mod tests {
 
     fn applicant(profile: Profile) -> Applicant {
         let inventory = "<CONTENT><ACCOUNTINFO/></CONTENT>".into();
-        Applicant { profile, serial: "S".into(), uuid: "U".into(), email: "a@example.org".into(), inventory }
+        Applicant { profile, serial: "S".into(), uuid: "U".into(), email: "a@example.org".into(), inventory, key: None }
     }
 
     #[test]

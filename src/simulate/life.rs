@@ -103,7 +103,10 @@ impl Life {
     async fn connect(&mut self, world: &Arc<World>, client_id: &str) -> Result<Line, String> {
         let _turn = world.connecting.acquire().await;
         let started = world.clock.instant();
-        let connect = self.device.connect(client_id, &self.settings.password);
+        let mut connect = self.device.connect(client_id, &self.settings.password);
+        if self.settings.certified.is_some() {
+            (connect.username, connect.password) = (None, None);
+        }
         let mut line = line::open(world, &self.settings, connect).await?;
         world.figures.took("connect until CONNACK", world.since(started));
         self.live.connections.fetch_add(1, Relaxed);

@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
 
 use super::{enroll::Settings, world::World};
 use crate::mqtt::{
@@ -72,7 +73,8 @@ async fn dial(world: &World, settings: &Settings) -> Result<Box<dyn Stream>, Str
     }
     let name =
         settings.broker.clone().try_into().map_err(|_| "connect: the broker's name cannot be in a certificate")?;
-    let tls = world.tls.connect(name, tcp).await.map_err(|error| format!("connect: TLS: {error}"))?;
+    let connector = settings.certified.clone().map_or_else(|| world.tls.clone(), TlsConnector::from);
+    let tls = connector.connect(name, tcp).await.map_err(|error| format!("connect: TLS: {error}"))?;
     Ok(Box::new(tls))
 }
 

@@ -84,6 +84,9 @@ pub struct Args {
     /// Number that decides serials and what happens when; the same seed enrolls the same devices again.
     #[arg(long)]
     seed: Option<u32>,
+    /// Let every device ask for a certificate, and log in with it instead of its password.
+    #[arg(long)]
+    certificates: bool,
     /// Keep the devices connected after the summary, until Ctrl-C.
     #[arg(long, conflicts_with = "clean")]
     keep: bool,
@@ -208,7 +211,7 @@ async fn enroll_all(
     for index in 0..args.agents {
         let (world, admin, turns, url, entity) =
             (world.clone(), admin.clone(), turns.clone(), args.url.clone(), args.entity);
-        let applicant = applicant(args, seed, index);
+        let applicant = applicant(args, seed, index)?;
         enrolling.spawn(async move {
             let _turn = turns.acquire().await;
             let started = world.clock.instant();
@@ -245,10 +248,14 @@ async fn enroll_one(
     let text = admin.invite(&applicant.email, entity).await?;
     let Some(link) = Deeplink::parse(&text) else { bail!("the deeplink of the invitation cannot be read") };
     let base = url.unwrap_or_else(|| link.url.clone());
-    Ok(enroll::enroll(&world.http, applicant, &link, base.trim_end_matches('/')).await?)
+    let mut settings = enroll::enroll(&world.http, applicant, &link, base.trim_end_matches('/')).await?;
+    if let Some(key) = &applicant.key {
+        settings.certified = Some(world.certified(&settings.certificate, key)?);
+    }
+    Ok(settings)
 }
 
-fn applicant(args: &Args, seed: u32, index: u32) -> Applicant {
+fn applicant(args: &Args, seed: u32, index: u32) -> anyhow::Result<Applicant> {
     let profile = args.profile.of(index);
     let mut random = Random::new(u64::from(seed) << 32 | u64::from(index));
     let (high, low) = (random.bits(), random.bits());
@@ -264,7 +271,8 @@ fn applicant(args: &Args, seed: u32, index: u32) -> Applicant {
     let uuid = if profile == Profile::F { serial.clone() } else { uuid };
     let email = format!("sim-{seed:08x}-{index:05}@simulated.example");
     let inventory = inventory::xml(&serial, &uuid, profile == Profile::F, args.inventory_kib as usize * 1024);
-    Applicant { profile, serial, uuid, email, inventory }
+    let key = args.certificates.then(rcgen::KeyPair::generate).transpose().context("making a key")?;
+    Ok(Applicant { profile, serial, uuid, email, inventory, key })
 }
 
 fn let_live(world: &Arc<World>, enrolled: Vec<Enrolled>, random: &mut Random) -> (Vec<Member>, JoinSet<()>) {

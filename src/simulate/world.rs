@@ -10,7 +10,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::WantsClientCert,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
+};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
 
@@ -36,6 +40,7 @@ pub struct World {
     pub http: reqwest::Client,
     /// Trusts the server's own certificate authority.
     pub tls: TlsConnector,
+    roots: Arc<RootCertStore>,
     /// CONNECTs under way at once.
     pub connecting: Semaphore,
     /// The server has no endpoint for geolocations over HTTP.
@@ -124,16 +129,31 @@ impl World {
             .timeout(Duration::from_secs(60))
             .build()
             .context("preparing the HTTP client")?;
+        let roots = Arc::new(trusted(&data_dir.join("certs/ca.pem"))?);
         Ok(World {
             figures: Figures::default(),
             clock: Clock::System,
             http,
-            tls: trusting(&data_dir.join("certs/ca.pem"))?,
+            tls: TlsConnector::from(without_resumption(trusting(&roots)?.with_no_client_auth())),
+            roots,
             connecting: Semaphore::new(connects_at_once_max),
             geolocation_is_absent: AtomicBool::new(false),
             reporting: Semaphore::new(HTTP_REPORTS_AT_ONCE_MAX),
             reports_waiting: AtomicUsize::new(0),
         })
+    }
+
+    /// How a device shakes hands that has a certificate of its own.
+    ///
+    /// # Errors
+    /// The server sent no certificate that belongs to the key.
+    pub fn certified(&self, certificate: &str, key: &rcgen::KeyPair) -> anyhow::Result<Arc<ClientConfig>> {
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .context("reading the certificate of a device")?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let config = trusting(&self.roots)?.with_client_auth_cert(chain, key);
+        Ok(without_resumption(config.context("using the certificate of a device")?))
     }
 
     /// How long ago that was.
@@ -170,19 +190,24 @@ impl World {
     }
 }
 
-fn trusting(ca: &Path) -> anyhow::Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
+fn trusted(ca: &Path) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
     if ca.exists() {
         for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("reading {}", ca.display()))? {
             roots.add(certificate.with_context(|| format!("reading {}", ca.display()))?)?;
         }
     }
+    Ok(roots)
+}
+
+fn trusting(roots: &Arc<RootCertStore>) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // Every device is its own phone: none resumes the TLS session of another.
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots.clone()))
+}
+
+/// Every device is its own phone: none resumes the TLS session of another.
+fn without_resumption(mut config: ClientConfig) -> Arc<ClientConfig> {
     config.resumption = rustls::client::Resumption::disabled();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Arc::new(config)
 }

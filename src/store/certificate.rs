@@ -120,6 +120,27 @@ pub struct FoundAgent {
     pub has_removals: bool,
 }
 
+/// Certificates that are to be revoked.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// Those with a number, or if there is none, those of the device with a serial.
+    Named {
+        /// In hexadecimal digits.
+        number: Option<String>,
+        /// Of a device.
+        serial: String,
+    },
+    /// One of a foreign authority.
+    Foreign {
+        /// The authority.
+        issuer: String,
+        /// In hexadecimal digits.
+        number: String,
+    },
+    /// All that the built-in authority signed.
+    AllOfOurs,
+}
+
 /// What a revocation did.
 #[derive(Debug, Clone, Default)]
 pub struct Revocation {
@@ -219,58 +240,17 @@ impl Store {
         Ok(self.rows(question).await?.iter().map(view).collect())
     }
 
-    /// Revokes the certificate with this number, or all of the device with this serial.
+    /// Revokes certificates.
     ///
     /// # Errors
     /// The database failed.
     pub async fn revoke_certificates(
         &self,
-        number: Option<String>,
-        serial: String,
+        which: Which,
         reason: String,
         at: Timestamp,
     ) -> Result<Revocation, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let columns = "select certificate_id, serial_number, agent_id, state from certificate";
-                let by_number = Statement::new(
-                    format!("{columns} where serial_number = $1"),
-                    [number.unwrap_or_default().into()],
-                );
-                let mut rows = tx.rows(by_number).await?;
-                if rows.is_empty() {
-                    let by_serial =
-                        Statement::new(format!("{columns} where serial = $1 limit $2"), [
-                            serial.into(),
-                            REVOKED_AT_ONCE_MAX.into(),
-                        ]);
-                    rows = tx.rows(by_serial).await?;
-                }
-                let mut done = Revocation { known: rows.len(), ..Revocation::default() };
-                for row in rows.iter().filter(|row| row.text("state") != "revoked") {
-                    tx.execute(Statement::new(
-                        "update certificate set state = 'revoked', revoked_at = $2, reason = $3 where certificate_id = $1",
-                        [row.int("certificate_id").into(), at.0.into(), reason.clone().into()],
-                    ))
-                    .await?;
-                    done.serial_numbers.push(row.text("serial_number"));
-                    done.agents.extend(row.opt_int("agent_id").map(AgentId));
-                }
-                done.agents.sort_unstable();
-                done.agents.dedup();
-                for agent in &done.agents {
-                    // What the device finds in its settings must still be good for something.
-                    tx.execute(Statement::new(
-                        "update agent set certificate = coalesce((select pem from certificate where agent_id = $1 \
-                         and state = 'valid' and pem <> '' order by certificate_id desc limit 1), '') where agent_id = $1",
-                        [agent.0.into()],
-                    ))
-                    .await?;
-                }
-                Ok(done)
-            })
-        })
-        .await
+        self.write(move |tx| Box::pin(async move { revoke(tx, which, &reason, at).await })).await
     }
 
     /// Our revoked certificates that have not ended: number, when, why.
@@ -355,6 +335,67 @@ impl Store {
         );
         Ok(self.row(question).await?.map_or((0, 0), |row| (row.int("valid"), row.int("ending"))))
     }
+}
+
+async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Result<Revocation, StoreError> {
+    let found = |condition: &str, args: Vec<Value>| {
+        Statement::new(
+            format!("select certificate_id, serial_number, agent_id, state from certificate where {condition}"),
+            args,
+        )
+    };
+    let rows = match which {
+        Which::AllOfOurs => return revoke_all(tx, reason, at).await,
+        Which::Foreign { issuer, number } => {
+            let args = vec![number.into(), issuer.into()];
+            tx.rows(found("is_foreign and serial_number = $1 and issuer = $2", args)).await?
+        }
+        Which::Named { number, serial } => {
+            let rows = tx.rows(found("serial_number = $1", vec![number.unwrap_or_default().into()])).await?;
+            if rows.is_empty() {
+                let args = vec![serial.into(), REVOKED_AT_ONCE_MAX.into()];
+                tx.rows(found("serial = $1 order by certificate_id desc limit $2", args)).await?
+            } else {
+                rows
+            }
+        }
+    };
+    let mut done = Revocation { known: rows.len(), ..Revocation::default() };
+    for row in rows.iter().filter(|row| row.text("state") != "revoked") {
+        tx.execute(Statement::new(
+            "update certificate set state = 'revoked', revoked_at = $2, reason = $3 where certificate_id = $1",
+            [row.int("certificate_id").into(), at.0.into(), reason.into()],
+        ))
+        .await?;
+        done.serial_numbers.push(row.text("serial_number"));
+        done.agents.extend(row.opt_int("agent_id").map(AgentId));
+    }
+    done.agents.sort_unstable();
+    done.agents.dedup();
+    for agent in &done.agents {
+        // What the device finds in its settings must still be good for something.
+        tx.execute(Statement::new(
+            "update agent set certificate = coalesce((select pem from certificate where agent_id = $1 \
+             and state = 'valid' and pem <> '' order by certificate_id desc limit 1), '') where agent_id = $1",
+            [agent.0.into()],
+        ))
+        .await?;
+    }
+    Ok(done)
+}
+
+async fn revoke_all(tx: &mut Tx, reason: &str, at: Timestamp) -> Result<Revocation, StoreError> {
+    let all = "not is_foreign and state <> 'revoked'";
+    let rows =
+        tx.rows(Statement::new(format!("select serial_number, agent_id from certificate where {all}"), [])).await?;
+    let sql = format!("update certificate set state = 'revoked', revoked_at = $1, reason = $2 where {all}");
+    tx.execute(Statement::new(sql, [at.0.into(), reason.into()])).await?;
+    tx.execute(Statement::new("update agent set certificate = '' where certificate <> ''", [])).await?;
+    let mut agents: Vec<AgentId> = rows.iter().filter_map(|row| row.opt_int("agent_id").map(AgentId)).collect();
+    agents.sort_unstable();
+    agents.dedup();
+    let serial_numbers: Vec<String> = rows.iter().map(|row| row.text("serial_number")).collect();
+    Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents })
 }
 
 /// Writes a certificate down. One that is known already stays as it is.

@@ -226,6 +226,26 @@ async fn an_agent_that_leaves_or_is_removed_takes_its_certificates_along() {
 }
 
 #[tokio::test]
+async fn a_stolen_authority_ends_everything_that_it_signed() {
+    let server = Server::start().await;
+    let (_, one) = enrolled(&server, "ONE").await;
+    let (_, two) = enrolled(&server, "TWO").await;
+    let mut by_password = server.enrolled("PASSWORD").await;
+    by_password.comes_up(&server).await;
+    let mut links = Vec::new();
+    for shown in [&one, &two] {
+        links.push(Client::new(&server, Some(shown)).comes(&server).await.link());
+    }
+    let done = server.cli(&["certs", "revoke", "--all"]).await;
+    assert_eq!((&done["revoked"], &done["reason"]), (&json!(2), &json!("ca_compromise")));
+    for link in &mut links {
+        link.is_closed().await;
+    }
+    assert_eq!(server.cli(&["certs", "show", "ONE"]).await[0]["state"], "revoked");
+    by_password.says("Status/Ping", "!").await;
+}
+
+#[tokio::test]
 async fn a_listener_can_require_certificates_and_the_policy_can_want_the_password_too() {
     let optional = Server::with(&[("MDMQ_MQTT__PASSWORD_WITH_CERTIFICATE", "true")]).await;
     let (phone, shown) = enrolled(&optional, "AZERTY").await;
@@ -252,10 +272,12 @@ async fn a_listener_can_require_certificates_and_the_policy_can_want_the_passwor
 
 #[tokio::test]
 async fn a_device_renews_its_certificate_over_http_and_the_old_one_overlaps() {
-    for (overlap_s, old_code) in [("3600", 0), ("0", NOT_AUTHORIZED)] {
+    for (overlap_s, old_code) in [("3600", 0), ("1", NOT_AUTHORIZED)] {
         let server = Server::with(&[("MDMQ_MQTT__CLIENT_CERTIFICATE_OVERLAP_S", overlap_s)]).await;
         let (phone, old) = enrolled(&server, "AZERTY").await;
         let id = phone.settings["id"].as_i64().unwrap();
+        let mut link = Client::new(&server, Some(&old)).comes(&server).await.link();
+        link.heard_so_far().await;
         let http = Http::of(&server);
         let session = http.session(phone.settings["api_token"].as_str().unwrap()).await;
         let key = DeviceKey::new();
@@ -265,6 +287,12 @@ async fn a_device_renews_its_certificate_over_http_and_the_old_one_overlaps() {
         let new = key.with(body[0]["certificate"].as_str().unwrap());
         let (_, settings) = http.get(&path, &session).await;
         assert_eq!(settings["certificate"], new.pem.as_str());
+        if old_code == 0 {
+            link.heard_so_far().await;
+        } else {
+            // The overlap ends while it is connected.
+            link.is_closed().await;
+        }
         assert_eq!(Client::new(&server, Some(&new)).comes(&server).await.code(), 0);
         assert_eq!(Client::new(&server, Some(&old)).comes(&server).await.code(), old_code);
         assert_eq!(server.cli(&["certs", "show", &old.number()]).await[0]["state"], "superseded");

@@ -55,6 +55,18 @@ async fn simulated_devices_carry_policies_out_as_their_agents_do() {
 }
 
 #[tokio::test]
+async fn simulated_devices_live_with_certificates_instead_of_passwords() {
+    let server = Server::start().await;
+    let url = server.http_url();
+    let arguments = ["simulate", "--agents", "6", "--duration", "1", "--certificates", "--clean", "--url", &url];
+    let done = server.cli_output(&arguments).await;
+    assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stderr), server.log());
+    assert!(server.metric("mdm_certificate_logins_total").await >= 6.0);
+    let listed = server.cli(&["certs", "list"]).await;
+    assert_eq!(rows(&listed).iter().filter(|it| it["state"] == "revoked").count(), 6, "they left: {listed}");
+}
+
+#[tokio::test]
 async fn a_simulated_fleet_lives_without_an_error() {
     let server = Server::start().await;
     let url = server.http_url();

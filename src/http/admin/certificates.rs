@@ -60,3 +60,9 @@ pub async fn revoke(
     let done = flows.revoke_certificates(&which, &reason).await??;
     Ok(Json(json!({ "revoked": done.serial_numbers, "agents": done.agents, "reason": reason })))
 }
+
+pub async fn revoke_all(State(flows): Here, Query(why): Query<Why>) -> Result<Json<Value>, Error> {
+    let reason = why.reason.unwrap_or_else(|| "ca_compromise".into());
+    let done = flows.revoke_all_certificates(&reason).await??;
+    Ok(Json(json!({ "revoked": done.serial_numbers.len(), "agents": done.agents.len(), "reason": reason })))
+}

@@ -67,7 +67,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/messages", get(agents::list_messages))
         .route("/commands", get(agents::list_commands))
         .route("/commands/{id}", get(agents::show_command).delete(agents::cancel_command))
-        .route("/certificates", get(certificates::list))
+        .route("/certificates", get(certificates::list).delete(certificates::revoke_all))
         .route("/certificates/{serial}", get(certificates::show).delete(certificates::revoke))
         .route("/files", get(files::list_files))
         .route("/files/{id}", get(files::show_file).patch(files::change_file).delete(files::remove_file))
