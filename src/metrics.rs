@@ -128,6 +128,8 @@ pub struct Metrics {
     pub certificates_valid: Gauge,
     /// Those of them that end within two weeks; refreshed when scraped.
     pub certificates_ending: Gauge,
+    /// When the server's own certificate ends.
+    pub server_certificate_ends: Gauge,
     /// HTTP answers.
     pub http_answers: Family<HttpAnswer, Counter>,
     /// Contents of files and packages that came in: `stored`, `refused`.
@@ -183,6 +185,7 @@ impl Metrics {
             certificate_logins: Family::default(),
             certificates_valid: Gauge::default(),
             certificates_ending: Gauge::default(),
+            server_certificate_ends: Gauge::default(),
             http_answers: Family::default(),
             uploads: Family::default(),
             downloads: Family::default(),
@@ -224,6 +227,7 @@ impl Metrics {
         it.register("certificate_logins", "CONNECT packets with a certificate, by outcome", self.certificate_logins.clone());
         it.register("certificates_valid", "Certificates of devices that are taken now", self.certificates_valid.clone());
         it.register("certificates_ending", "Those of them that end within two weeks", self.certificates_ending.clone());
+        it.register("server_certificate_ends_timestamp_seconds", "When the server's own certificate ends, in seconds since 1970", self.server_certificate_ends.clone());
         it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
         it.register("uploads", "Contents of files and packages that came in, by outcome", self.uploads.clone());
         it.register("downloads", "Contents that devices asked for, by outcome", self.downloads.clone());

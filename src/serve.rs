@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 use tracing::{info, warn};
@@ -51,6 +51,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
     let stop = stop_signal()?;
+    let hangup = signal(SignalKind::hangup()).map_err(|e| format!("cannot catch signals: {e}"))?;
     raise_file_limit();
     let clock = Clock::System;
     let sockets = Sockets::bind(&config)?;
@@ -61,6 +62,8 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let config = Arc::new(config);
     let tls = Arc::new(Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?);
     let flows = build(config, &data_dir, clock).await?;
+    flows.follow_authority().await.map_err(|e| e.to_string())?;
+    flows.metrics.server_certificate_ends.set(tls.not_after().0 / 1000);
     // What was revoked while nobody ran is refused from the first handshake on.
     if flows.tend_certificates().await.map_err(|e| e.to_string())? {
         tls.reload(flows.clock.now()).map_err(|e| e.to_string())?;
@@ -74,7 +77,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
     tokio::spawn(sweep(flows.clone()));
-    tokio::spawn(tend_certificates(flows.clone(), tls));
+    tokio::spawn(tend_certificates(flows.clone(), tls, hangup));
     data_dir.write_ports(&ports).map_err(|e| e.to_string())?;
     // Not before: a server that cannot start says one thing, why.
     unwise.iter().for_each(|sentence| warn!("{sentence}"));
@@ -259,11 +262,16 @@ async fn sweep(flows: Arc<Flows>) {
 }
 
 /// Keeps revocations, the list of them and the settings of TLS together. One round at once, so that a mass of revocations costs one list.
-async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>) {
+async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>, mut hangup: Signal) {
     let mut is_reload_due = false;
     loop {
-        // Without a ring: lists of foreign authorities are files, and certificates end by themselves.
-        let _ = tokio::time::timeout(TEND_EVERY, flows.certificates.bell.notified()).await;
+        // Without a ring: certificates end by themselves, and files change.
+        tokio::select! {
+            () = flows.certificates.bell.notified() => {}
+            _ = hangup.recv() => info!("SIGHUP: reading certificates again"),
+            () = tokio::time::sleep(TEND_EVERY) => {}
+        }
+        refresh(&flows, &tls).await;
         match flows.tend_certificates().await {
             Ok(has_changed) => is_reload_due |= has_changed,
             Err(problem) => warn!("cannot look after certificates: {problem}"),
@@ -276,6 +284,21 @@ async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>) {
         }
         tokio::time::sleep(TEND_PAUSE).await;
     }
+}
+
+/// Takes certificate files that changed, and an authority that took over.
+async fn refresh(flows: &Arc<Flows>, tls: &Tls) {
+    match tls.refresh(flows.clock.now()) {
+        Ok(false) => {}
+        Ok(true) => {
+            info!("new TLS settings; the server's certificate ends at {}", tls.not_after().rfc3339());
+            if let Err(problem) = flows.follow_authority().await {
+                warn!("cannot follow the change of the certificate authority: {problem}");
+            }
+        }
+        Err(problem) => warn!("the former TLS settings stay: {problem}"),
+    }
+    flows.metrics.server_certificate_ends.set(tls.not_after().0 / 1000);
 }
 
 async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Tasks) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! `mdmq certs`: the authority and the server's certificate are files of the data directory, whether a server runs or not;
 //! certificates of devices are asked of the running server.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde_json::json;
 
@@ -14,7 +16,7 @@ use crate::{
     clock::Clock,
     config::Config,
     datadir::DataDir,
-    pki::{Authority, describe, server_names},
+    pki::{Authority, Certificate, describe, server_names},
 };
 
 #[derive(Debug, Subcommand)]
@@ -58,19 +60,37 @@ pub enum Certs {
     /// Print the authority's certificate: what clients have to trust
     #[command(after_help = "Example:\n  mdmq certs ca > ca.pem")]
     Ca,
-    /// Issue the server's certificate anew; the running server takes it at its next start
+    /// Replace the authority in steps: prepare the next one, let it sign, stop believing the former one
+    #[command(
+        after_help = "Without an option the next authority is made: `mdmq certs ca` then prints both, for clients to trust.\n\
+                            When they do, --activate lets it sign: the server's certificate is issued anew at once, those of devices\n\
+                            when they renew. --retire ends it: certificates of the former authority are revoked, and connections that\n\
+                            came in with them close. After a compromise do all three at once. A running server notices within seconds.\n\n\
+                            Examples:\n  mdmq certs rotate\n  mdmq certs rotate --activate\n  mdmq certs rotate --retire"
+    )]
+    Rotate {
+        /// Let the next authority sign
+        #[arg(long, conflicts_with = "retire")]
+        activate: bool,
+        /// Stop believing former authorities
+        #[arg(long)]
+        retire: bool,
+    },
+    /// Issue the server's certificate anew; a running server takes it within seconds
     #[command(after_help = "Example:\n  MDMQ_MQTT__PUBLIC_HOST=mdm.example.org mdmq certs issue-server")]
     IssueServer {
         /// Settings with the names that agents are told
         #[arg(long, env = "MDMQ_CONFIG", value_name = "FILE")]
-        config: Option<std::path::PathBuf>,
+        config: Option<PathBuf>,
     },
 }
 
 pub fn run(verb: Certs, place: &Place) -> Done {
     match verb {
         Certs::List { .. } | Certs::Revoke { .. } | Certs::Show { serial: Some(_) } => ask(of_devices(verb, place)),
-        Certs::Show { serial: None } | Certs::Ca | Certs::IssueServer { .. } => files(verb, place),
+        Certs::Show { serial: None } | Certs::Ca | Certs::Rotate { .. } | Certs::IssueServer { .. } => {
+            files(verb, place)
+        }
     }
 }
 
@@ -106,7 +126,7 @@ async fn of_devices(verb: Certs, place: &Place) -> Done {
             }
             Ok(())
         }
-        Certs::Ca | Certs::IssueServer { .. } => Ok(()), // were run by `run`
+        Certs::Ca | Certs::Rotate { .. } | Certs::IssueServer { .. } => Ok(()), // were run by `run`
     }
 }
 
@@ -120,6 +140,14 @@ fn files(verb: Certs, place: &Place) -> Done {
             let pem = std::fs::read_to_string(authority.certificate_file())?;
             if place.json { show::json(&json!({ "pem": pem })) } else { show::say(&pem) }
         }
+        Certs::Rotate { activate, retire } => {
+            match (activate, retire) {
+                (true, _) => authority.activate_next()?,
+                (_, true) => authority.retire_former()?,
+                _ => authority.prepare_next(now)?,
+            }
+            overview(&authority, place)?;
+        }
         Certs::IssueServer { config } => {
             authority.issue_server(&server_names(&Config::load(config.as_deref())?), now)?;
             overview(&authority, place)?;
@@ -131,19 +159,20 @@ fn files(verb: Certs, place: &Place) -> Done {
 }
 
 fn overview(authority: &Authority, place: &Place) -> Done {
-    let mut all = Vec::new();
-    for (what, file) in [("authority", authority.certificate_file()), ("server", authority.server_file())] {
-        if file.exists() {
-            let is = describe(&file)?;
-            all.push(json!({
-                "certificate": what,
-                "subject": is.subject,
-                "names": is.names,
-                "not_before": is.not_before.rfc3339(),
-                "not_after": is.not_after.rfc3339(),
-                "file": file.display().to_string(),
-            }));
-        }
+    let row = |what: &str, is: Certificate, file: PathBuf| {
+        json!({
+            "certificate": what,
+            "subject": is.subject,
+            "names": is.names,
+            "not_before": is.not_before.rfc3339(),
+            "not_after": is.not_after.rfc3339(),
+            "file": file.display().to_string(),
+        })
+    };
+    let authorities = authority.authorities()?.into_iter();
+    let mut all: Vec<_> = authorities.map(|(role, is)| row(role.as_str(), is, authority.certificate_file())).collect();
+    if authority.server_file().exists() {
+        all.push(row("server", describe(&authority.server_file())?, authority.server_file()));
     }
     let all = all.into();
     if place.json {

@@ -237,9 +237,33 @@ impl Flows {
         Ok(has_foreign || has_own)
     }
 
+    /// Signs with the authority that signs now, and revokes what was signed by one that is no longer trusted.
+    ///
+    /// # Errors
+    /// The database failed, or the authority's files are damaged.
+    pub async fn follow_authority(&self) -> Result<(), StoreError> {
+        let Some(authority) = &self.certificates.authority else { return Ok(()) };
+        let damaged = |problem: CertsError| StoreError::Disk(problem.to_string());
+        let signer = authority.signer().map_err(damaged)?;
+        let trusted = authority.trusted().and_then(|it| pki::subjects(&it)).map_err(damaged)?;
+        let has_changed = self.certificates.signer().is_none_or(|it| it.name() != signer.name());
+        *self.certificates.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
+        if has_changed {
+            // The list must be signed by the new one.
+            *self.certificates.crl.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        loop {
+            let done = self.revoke(Which::NotSignedBy(trusted.clone()), "ca_compromise").await?;
+            if done.serial_numbers.is_empty() {
+                return Ok(());
+            }
+            warn!("revoked {} certificates of an authority that is no longer trusted", done.serial_numbers.len());
+        }
+    }
+
     async fn sign_list(&self, authority: &Authority, now: Timestamp) -> Result<bool, StoreError> {
         let Some(signer) = self.certificates.signer() else { return Ok(false) };
-        let rows = self.store.revoked_certificates(now).await?;
+        let rows = self.store.revoked_certificates(signer.name(), now).await?;
         let line = |(serial_number, at, reason)| Revoked { serial_number, at, reason };
         let revoked: Vec<Revoked> = rows.into_iter().map(line).collect();
         match signer.crl(&revoked, now).and_then(|crl| authority.write_crl(&crl).map(|()| crl)) {

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use rustls::{
@@ -11,6 +11,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{NoClientAuth, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::verifier::Bounded;
 use crate::{
@@ -30,7 +32,12 @@ pub struct Tls {
     data_dir: PathBuf,
     tickets: Tickets,
     current: RwLock<Settings>,
+    /// What stood in files that could not be used, so that one complaint is enough.
+    refused: Mutex<Option<Digest>>,
 }
+
+/// SHA-256 of everything that settings are made of.
+type Digest = [u8; 32];
 
 /// Keys of the tickets that clients resume with: a fleet that reconnects after a restart of the network pays a fraction, without our
 /// memory. They outlive a reload, so that revoking one certificate does not cost everybody a handshake. Each listener has its own.
@@ -43,6 +50,10 @@ struct Tickets {
 /// Settings made of the same files.
 #[derive(Clone)]
 struct Settings {
+    /// What stood in the files.
+    source: Digest,
+    /// When the server's certificate ends.
+    not_after: Timestamp,
     mqtt: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
     /// Reads certificates of clients, where they are asked for any.
@@ -58,7 +69,7 @@ impl Tls {
         let ticketer = || rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal);
         let tickets = Tickets { mqtt: ticketer()?, http: ticketer()? };
         let current = RwLock::new(Settings::read(&config, data_dir, &tickets, now)?);
-        Ok(Self { config, data_dir: data_dir.into(), tickets, current })
+        Ok(Self { config, data_dir: data_dir.into(), tickets, current, refused: Mutex::new(None) })
     }
 
     /// For handshakes of MQTT clients that begin now.
@@ -86,6 +97,29 @@ impl Tls {
         self.current.read().unwrap_or_else(PoisonError::into_inner).http.clone()
     }
 
+    /// When the server's certificate ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).not_after
+    }
+
+    /// Takes files that changed since they were read, and a new certificate of the built-in authority where the old one is about to end.
+    /// True: there is something new. Files that cannot be used are complained of once.
+    ///
+    /// # Errors
+    /// As for [`Tls::open`]; the former settings stay.
+    pub fn refresh(&self, now: Timestamp) -> Result<bool, CertsError> {
+        let source = source(&self.config, &self.data_dir, now)?;
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = source == self.current.read().unwrap_or_else(PoisonError::into_inner).source;
+        if is_known || *refused == Some(source) {
+            return Ok(false);
+        }
+        *refused = Some(source);
+        self.reload(now)?;
+        *refused = None;
+        Ok(true)
+    }
+
     /// Reads the files again. Open connections stay; where this fails, the former settings stay too.
     ///
     /// # Errors
@@ -111,8 +145,31 @@ impl Settings {
         let settings = |verifier, tickets: &Arc<dyn ProducesTickets>| {
             load(&provider, &chain_file, &key_file, verifier, tickets.clone())
         };
-        Ok(Self { mqtt: settings(verifier, &tickets.mqtt)?, http: settings(no_clients(), &tickets.http)?, reader })
+        Ok(Self {
+            source: source(config, data_dir, now)?,
+            not_after: pki::describe(&chain_file)?.not_after,
+            mqtt: settings(verifier, &tickets.mqtt)?,
+            http: settings(no_clients(), &tickets.http)?,
+            reader,
+        })
     }
+}
+
+/// A digest of the files that settings are made of, revocation lists aside.
+fn source(config: &Config, data_dir: &Path, now: Timestamp) -> Result<Digest, CertsError> {
+    let (chain_file, key_file) = pki::server_files(config, data_dir, now)?;
+    let mut files = vec![chain_file, key_file];
+    if config.mqtt.client_certificates != ClientCertificates::Off {
+        files.push(Authority::open(data_dir, now)?.certificate_file());
+        files.extend((!config.mqtt.client_ca_file.is_empty()).then(|| PathBuf::from(&config.mqtt.client_ca_file)));
+    }
+    let mut digest = Sha256::new();
+    for file in files {
+        let text = read(&file)?;
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    Ok(digest.finalize().into())
 }
 
 fn no_clients() -> Arc<dyn ClientCertVerifier> {

@@ -10,9 +10,9 @@ use rcgen::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Authority, BACKDATED_S, CertsError, chain,
+    Authority, BACKDATED_S, CertsError,
     identity::{Holder, fingerprint, serial_number},
-    internal, read,
+    internal,
     request::Request,
     unusable,
 };
@@ -98,12 +98,9 @@ impl Authority {
     /// # Errors
     /// Files that are damaged.
     pub fn signer(&self) -> Result<Signer, CertsError> {
-        let (key_file, file) = (self.directory.join("ca-key.pem"), self.certificate_file());
-        let key = KeyPair::from_pem(&read(&key_file)?).map_err(|e| unusable(&key_file, &e))?;
-        let chain = chain(&file)?;
-        let der = chain.first().ok_or_else(|| unusable(&file, &"it holds no certificate"))?;
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|e| unusable(&file, &e))?;
-        let issuer = Issuer::from_ca_cert_der(der, key).map_err(|e| unusable(&file, &e))?;
+        let file = self.certificate_file();
+        let (der, issuer) = self.issuer()?;
+        let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| unusable(&file, &e))?;
         let not_after = Timestamp(certificate.validity().not_after.timestamp() * 1000);
         Ok(Signer { issuer, name: certificate.subject().to_string(), not_after })
     }
@@ -277,7 +274,7 @@ mod tests {
         let numbers: Vec<String> = list.iter_revoked_certificates().map(|it| serial_number(it.raw_serial())).collect();
         assert_eq!(numbers, ["4a01", "4b"]);
         assert!(list.next_update().unwrap().timestamp() * 1000 > NOW.0);
-        let ca = chain(&home.path().join("certs/ca.pem")).unwrap();
+        let ca = crate::pki::chain(&home.path().join("certs/ca.pem")).unwrap();
         let (_, ca) = X509Certificate::from_der(&ca[0]).unwrap();
         list.verify_signature(ca.public_key()).unwrap();
         assert!(crl.pem.starts_with("-----BEGIN X509 CRL-----"));

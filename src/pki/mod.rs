@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
-};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Error};
 
 use crate::{
     clock::Timestamp,
@@ -26,6 +23,7 @@ pub mod identity;
 pub mod issue;
 pub mod path;
 pub mod request;
+pub mod rotation;
 
 const DAY_S: i64 = 86_400;
 /// Life of the authority's own certificate.
@@ -81,7 +79,7 @@ impl Authority {
         self.directory.join("ca.pem")
     }
 
-    /// Certificates whose holders are let in: the authority's own.
+    /// Certificates whose holders are let in: those of this authority, its successor and its predecessors.
     ///
     /// # Errors
     /// A file that is damaged.
@@ -134,11 +132,7 @@ impl Authority {
     /// # Errors
     /// An authority whose files are damaged, files that cannot be written.
     pub fn issue_server(&self, names: &[String], now: Timestamp) -> Result<(), CertsError> {
-        let key_file = self.directory.join("ca-key.pem");
-        let ca_pem = read(&self.certificate_file())?;
-        let ca_key = KeyPair::from_pem(&read(&key_file)?).map_err(|e| unusable(&key_file, &e))?;
-        let ca = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| unusable(&self.certificate_file(), &e))?;
-
+        let (ca_certificate, ca) = self.issuer()?;
         let mut params = parameters(now, SERVER_LIFE_S);
         params.distinguished_name.push(DnType::CommonName, names.first().map_or("mdmq", String::as_str));
         params.subject_alt_names = names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
@@ -148,18 +142,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(internal)?;
         let certificate = params.signed_by(&key, &ca).map_err(internal)?;
         write(&self.server_key_file(), &key.serialize_pem())?;
-        write(&self.server_file(), &format!("{}{ca_pem}", certificate.pem()))
-    }
-
-    fn found(&self, now: Timestamp) -> Result<(), CertsError> {
-        let mut params = parameters(now, CA_LIFE_S);
-        params.distinguished_name.push(DnType::CommonName, "mdmq private authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().map_err(internal)?;
-        let certificate = params.self_signed(&key).map_err(internal)?;
-        write(&self.directory.join("ca-key.pem"), &key.serialize_pem())?;
-        write(&self.certificate_file(), &certificate.pem())
+        write(&self.server_file(), &format!("{}{}", certificate.pem(), rotation::pem_of(&[ca_certificate])))
     }
 }
 
@@ -225,7 +208,11 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 pub fn describe(file: &Path) -> Result<Certificate, CertsError> {
     let chain = chain(file)?;
     let first = chain.first().ok_or_else(|| unusable(file, &"it holds no certificate"))?;
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|e| unusable(file, &e))?;
+    describe_der(first).map_err(|e| unusable(file, &e))
+}
+
+fn describe_der(certificate: &CertificateDer<'_>) -> Result<Certificate, x509_parser::nom::Err<X509Error>> {
+    let (_, parsed) = X509Certificate::from_der(certificate)?;
     let names = parsed
         .subject_alternative_name()
         .ok()

@@ -139,6 +139,8 @@ pub enum Which {
     },
     /// All that the built-in authority signed.
     AllOfOurs,
+    /// What was signed here by anybody but these; a part of it, if it is much.
+    NotSignedBy(Vec<String>),
 }
 
 /// What a revocation did.
@@ -253,15 +255,19 @@ impl Store {
         self.write(move |tx| Box::pin(async move { revoke(tx, which, &reason, at).await })).await
     }
 
-    /// Our revoked certificates that have not ended: number, when, why.
+    /// Certificates of this issuer that are revoked and have not ended: number, when, why.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn revoked_certificates(&self, now: Timestamp) -> Result<Vec<(String, Timestamp, String)>, StoreError> {
+    pub async fn revoked_certificates(
+        &self,
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Timestamp, String)>, StoreError> {
         let question = Statement::new(
-            "select serial_number, revoked_at, reason from certificate \
-             where state = 'revoked' and not is_foreign and not_after > $1 order by certificate_id",
-            [now.0.into()],
+            "select serial_number, revoked_at, reason from certificate where state = 'revoked' and not is_foreign \
+             and not_after > $1 and issuer = $2 order by certificate_id",
+            [now.0.into(), issuer.into()],
         );
         let rows = self.rows(question).await?;
         let line = |row: &Row| {
@@ -346,6 +352,15 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
     };
     let rows = match which {
         Which::AllOfOurs => return revoke_all(tx, reason, at).await,
+        Which::NotSignedBy(trusted) => {
+            let places: Vec<String> = (1..=trusted.len()).map(|place| format!("${}", place + 1)).collect();
+            let condition = format!(
+                "not is_foreign and state <> 'revoked' and issuer not in ({}) order by certificate_id limit $1",
+                places.join(", ")
+            );
+            let names = trusted.into_iter().map(Value::from);
+            tx.rows(found(&condition, std::iter::once(REVOKED_AT_ONCE_MAX.into()).chain(names).collect())).await?
+        }
         Which::Foreign { issuer, number } => {
             let args = vec![number.into(), issuer.into()];
             tx.rows(found("is_foreign and serial_number = $1 and issuer = $2", args)).await?

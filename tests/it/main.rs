@@ -21,6 +21,7 @@ mod metrics;
 mod move_in;
 mod on_postgres;
 mod presence;
+mod rotation;
 mod school;
 mod seeds;
 mod services;

@@ -111,6 +111,11 @@ impl Server {
         status.unwrap()
     }
 
+    /// SIGHUP: read certificates again.
+    pub fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap().success());
+    }
+
     /// SIGKILL: no goodbye to anybody.
     pub fn kill_9(&mut self) {
         self.child.kill().unwrap();
