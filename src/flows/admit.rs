@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 mod certified;
+#[cfg(test)]
+mod tests;
 
 use tracing::warn;
 

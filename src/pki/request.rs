@@ -233,6 +233,18 @@ mod tests {
         check(&"%FF".repeat(100), Err(BadRequest::Malformed));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_survived(text in ".{0,300}", bytes in proptest::collection::vec(0_u8.., 0..300)) {
+            assert!(read(&text).is_ok_and(|it| it.is_none()) || read(&text).is_err());
+            let framed = format!(
+                "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----",
+                STANDARD.encode(bytes)
+            );
+            assert!(read(&framed).is_err());
+        }
+    }
+
     #[test]
     fn a_changed_request_has_a_wrong_signature() {
         let good = pem(&rcgen::PKCS_ECDSA_P256_SHA256);

@@ -1,0 +1,171 @@
+//! What a certificate opens, by a clock that the test moves: TLS verified it at some time, perhaps long ago.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+use super::{Caller, Verdict};
+use crate::{
+    broker::{
+        hub::Hub,
+        outbox::{Outbox, OutboxBounds},
+        retained::Retained,
+    },
+    clock::{Clock, Timestamp},
+    config::{Config, Database},
+    flows::{
+        Flows, SecretKey, certificates::Desk, files::Traffic, passwords::Passwords, policies::Policies,
+        settled::Settled,
+    },
+    ids::{AgentId, EntityId, Serial},
+    metrics::{Metrics, Outcome},
+    mqtt::packet::{Connect, ConnectCode, Version},
+    pki::identity::{Claim, ClientIdentity, Holder, Reader},
+    store::Store,
+};
+
+const START_MS: i64 = 1_790_000_000_000;
+const DAY_MS: i64 = 86_400_000;
+
+struct World {
+    flows: Arc<Flows>,
+    now: Arc<AtomicI64>,
+    _data: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> World {
+        let (data, config) = (tempfile::tempdir().unwrap(), Config::default());
+        let now = Arc::new(AtomicI64::new(START_MS));
+        let clock = Clock::Manual(now.clone());
+        let store = Store::open(&Database::default(), data.path(), clock.clone(), |_| {}).await.unwrap();
+        let flows = Arc::new(Flows {
+            store,
+            hub: Hub::new(1, 10, Retained::new(10, 1000)),
+            clock,
+            metrics: Arc::new(Metrics::default()),
+            traffic: Traffic::new(&config.files),
+            certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
+            config: Arc::new(config),
+            secret_key: SecretKey::random(),
+            told: std::sync::OnceLock::new(),
+            policies: Policies::default(),
+            settled: Settled::default(),
+            mail_waits: tokio::sync::Notify::new(),
+            passwords: Passwords::default(),
+            is_stopping: std::sync::atomic::AtomicBool::new(false),
+        });
+        let staged = "entity,serial,mqttpasswd\n0,AZERTY,secret of AZERTY\n0,QWERTY,secret of QWERTY\n";
+        assert_eq!(flows.import_agents(staged.as_bytes()).await.unwrap().unwrap(), 2);
+        World { flows, now, _data: data }
+    }
+
+    /// A certificate for AZERTY, as TLS hands it over.
+    async fn certificate(&self) -> ClientIdentity {
+        let agent = self.flows.store.agents_at("AZERTY", None).await.unwrap()[0].agent.id;
+        let agent = self.flows.agent(agent).await.unwrap().unwrap();
+        let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let pem = self.flows.renew_certificate(&agent, &csr).await.unwrap().unwrap();
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        Reader::new(&self.flows.config.mqtt, Vec::new()).read(&der).unwrap()
+    }
+
+    /// What becomes of a CONNECT, and under which name it is counted.
+    async fn check(
+        &self,
+        identity: &ClientIdentity,
+        login: (&str, &str),
+        expected: ConnectCode,
+        counted: &'static str,
+    ) {
+        let counter = self.flows.metrics.certificate_logins.get_or_create_owned(&Outcome { outcome: counted });
+        let before = counter.get();
+        let text = |it: &str| (!it.is_empty()).then(|| it.to_owned());
+        let connect = Connect {
+            version: Version::V3_1_1,
+            client_id: "c".into(),
+            clean_session: true,
+            keep_alive_s: 60,
+            will: None,
+            username: text(login.0),
+            password: text(login.1).map(Into::into),
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let caller = Caller { address, certificate: Some(Arc::new(identity.clone())) };
+        let outbox = Arc::new(Outbox::new(OutboxBounds { messages_max: 10, bytes_max: 1000 }));
+        let code = match self.flows.admit(&connect, &caller, &outbox).await {
+            Verdict::Welcome(_) => ConnectCode::Accepted,
+            Verdict::Refused(code) => code,
+        };
+        assert_eq!((code, counter.get() - before), (expected, 1), "{counted}");
+    }
+
+    fn move_clock_to(&self, at: i64) {
+        self.now.store(at, Ordering::Relaxed);
+    }
+}
+
+const NOBODY: (&str, &str) = ("", "");
+
+#[tokio::test]
+async fn a_certificate_is_good_while_it_lives_whatever_tls_believed() {
+    let world = World::new().await;
+    let identity = world.certificate().await;
+    world.check(&identity, NOBODY, ConnectCode::Accepted, "accepted").await;
+    world.move_clock_to(identity.not_before.0 - 1);
+    world.check(&identity, NOBODY, ConnectCode::NotAuthorized, "not_yet_valid").await;
+    world.move_clock_to(identity.not_after.0 - 1);
+    world.check(&identity, NOBODY, ConnectCode::Accepted, "accepted").await;
+    world.move_clock_to(identity.not_after.0 + 1);
+    world.check(&identity, NOBODY, ConnectCode::NotAuthorized, "expired").await;
+}
+
+#[tokio::test]
+async fn an_old_certificate_is_good_until_the_end_of_the_overlap() {
+    let world = World::new().await;
+    let old = world.certificate().await;
+    let new = world.certificate().await;
+    world.move_clock_to(START_MS + 7 * DAY_MS - 1);
+    world.check(&old, NOBODY, ConnectCode::Accepted, "accepted").await;
+    world.move_clock_to(START_MS + 7 * DAY_MS);
+    world.check(&old, NOBODY, ConnectCode::NotAuthorized, "expired").await;
+    world.check(&new, NOBODY, ConnectCode::Accepted, "accepted").await;
+}
+
+#[tokio::test]
+async fn what_the_registry_says_counts() {
+    let world = World::new().await;
+    let identity = world.certificate().await;
+    let Claim::Ours(holder) = identity.claim.clone() else { panic!("{:?}", identity.claim) };
+    let claiming = |claim: Claim| ClientIdentity { claim, ..identity.clone() };
+    let serial = |text: &str| Serial::parse(text).unwrap();
+    for other in [
+        Holder { agent: AgentId(holder.agent.0 + 1), ..holder.clone() },
+        Holder { entity: EntityId(76), ..holder.clone() },
+        Holder { serial: serial("QWERTY"), ..holder.clone() },
+    ] {
+        world.check(&claiming(Claim::Ours(other)), NOBODY, ConnectCode::NotAuthorized, "mismatch").await;
+    }
+    world.check(&claiming(Claim::Nobody), NOBODY, ConnectCode::NotAuthorized, "no_device").await;
+    let unknown = ClientIdentity { fingerprint: "00".into(), ..identity.clone() };
+    world.check(&unknown, NOBODY, ConnectCode::NotAuthorized, "unknown").await;
+    for (login, code, counted) in [
+        (("AZERTY", ""), ConnectCode::Accepted, "accepted"),
+        (("AZERTY", "secret of AZERTY"), ConnectCode::Accepted, "accepted"),
+        (("AZERTY", "secret of QWERTY"), ConnectCode::BadCredentials, "bad_password"),
+        (("QWERTY", "secret of QWERTY"), ConnectCode::NotAuthorized, "mismatch"),
+        (("QWERTY", ""), ConnectCode::NotAuthorized, "mismatch"),
+    ] {
+        world.check(&identity, login, code, counted).await;
+    }
+    world.flows.revoke_certificates("AZERTY", "key_compromise").await.unwrap().unwrap();
+    world.check(&identity, NOBODY, ConnectCode::NotAuthorized, "revoked").await;
+    world.check(&identity, ("AZERTY", "secret of AZERTY"), ConnectCode::NotAuthorized, "revoked").await;
+}
