@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams,
@@ -73,9 +74,9 @@ pub struct Revoked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crl {
     /// As `application/pkix-crl`.
-    pub der: Vec<u8>,
+    pub der: Bytes,
     /// The same as text.
-    pub pem: String,
+    pub pem: Bytes,
     /// When a newer one will be there.
     pub next_update: Timestamp,
 }
@@ -169,7 +170,8 @@ impl Signer {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list = list.signed_by(&self.issuer).map_err(internal)?;
-        Ok(Crl { der: list.der().to_vec(), pem: list.pem().map_err(internal)?, next_update })
+        let pem = list.pem().map_err(internal)?.into();
+        Ok(Crl { der: list.der().to_vec().into(), pem, next_update })
     }
 }
 
@@ -277,7 +279,7 @@ mod tests {
         let ca = crate::pki::chain(&home.path().join("certs/ca.pem")).unwrap();
         let (_, ca) = X509Certificate::from_der(&ca[0]).unwrap();
         list.verify_signature(ca.public_key()).unwrap();
-        assert!(crl.pem.starts_with("-----BEGIN X509 CRL-----"));
+        assert!(crl.pem.starts_with(b"-----BEGIN X509 CRL-----"));
         let later = signer.crl(&[], NOW.after(Duration::from_secs(1))).unwrap();
         let (_, later) = CertificateRevocationList::from_der(&later.der).unwrap();
         assert!(later.crl_number() > list.crl_number());

@@ -97,7 +97,7 @@ impl Authority {
     /// # Errors
     /// The file cannot be written.
     pub fn write_crl(&self, crl: &issue::Crl) -> Result<(), CertsError> {
-        write(&self.crl_file(), &crl.pem)
+        write_private(&self.crl_file(), &crl.pem).map_err(|e| CertsError(e.0))
     }
 
     /// The server's certificate followed by the authority's.

@@ -1,10 +1,18 @@
 //! Certificates of devices, from the request to the revocation.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, SerialNumber, date_time_ymd};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::{
@@ -223,6 +231,42 @@ async fn an_agent_that_leaves_or_is_removed_takes_its_certificates_along() {
         assert!([NO_HANDSHAKE, NOT_AUTHORIZED].contains(&code), "{what}: {code}");
     }
     assert_eq!(Client::new(&server, Some(&newer)).comes(&server).await.code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_slips_in_while_a_certificate_is_revoked() {
+    let server = Arc::new(Server::start().await);
+    let (_, shown) = enrolled(&server, "AZERTY").await;
+    let client = Client::new(&server, Some(&shown));
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let mut comers = JoinSet::new();
+    for _ in 0..4 {
+        let (server, client, is_revoked) = (server.clone(), client.clone(), is_revoked.clone());
+        comers.spawn(async move {
+            // The last connection that was let in is kept; until then they take over from each other.
+            let mut last = None;
+            loop {
+                let is_late = is_revoked.load(Ordering::SeqCst);
+                match client.comes(&server).await {
+                    Tried::Answered(link, 0, _) => {
+                        assert!(!is_late, "let in with a revoked certificate");
+                        last = Some(link);
+                    }
+                    _ if is_late => return last,
+                    _ => {}
+                }
+            }
+        });
+    }
+    until("some were let in", async || server.metric("mdm_certificate_logins_total").await >= 20.0).await;
+    server.cli(&["certs", "revoke", &shown.number()]).await;
+    is_revoked.store(true, Ordering::SeqCst);
+    while let Some(last) = comers.join_next().await {
+        if let Some(mut link) = last.unwrap() {
+            link.is_closed().await;
+        }
+    }
+    server.until_agent("AZERTY", |it| it["is_online"] == false).await;
 }
 
 #[tokio::test]
