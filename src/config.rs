@@ -13,9 +13,13 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 mod certificates;
+mod http;
+mod limits;
 mod mail;
 
 pub use certificates::{CertificateMapping, ClientCertificates};
+pub use http::{Http, RangeSuffix};
+pub use limits::Limits;
 pub use mail::{Mail, MailTls};
 
 /// A text that never shows itself in logs or debug output.
@@ -41,6 +45,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The HTTP API for agents.
     pub http: Http,
+    /// Bounds on strangers.
+    pub limits: Limits,
     /// Files and packages for devices.
     pub files: Files,
     /// The HTTP API for administrators.
@@ -111,6 +117,8 @@ pub struct Mqtt {
     pub handshake_timeout_s: u32,
     /// Seconds between accepting a connection and its CONNECT packet.
     pub connect_timeout_s: u32,
+    /// Largest CONNECT packet, in bytes; whoever has not said who he is may send no other.
+    pub connect_bytes_max: u32,
     /// A device that has not subscribed so many seconds after CONNECT is served as if it had subscribed its own topics
     /// (some released agents forget to after an automatic reconnect); 0 is off.
     pub implicit_subscription_after_s: u32,
@@ -132,38 +140,6 @@ pub struct Mqtt {
     pub retained_bytes_max: u64,
     /// Sessions that outlive their connection, over all service accounts.
     pub persistent_sessions_max: u32,
-}
-
-/// The HTTP API for agents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// Enrollment and file API for agents; "" is off.
-    pub listen: String,
-    /// The same over TLS; "" is off. Not available in this version.
-    pub tls_listen: String,
-    /// The base of the URLs that agents are told, without a slash at the end.
-    pub public_url: String,
-    /// Largest request body in bytes (an inventory travels as base64 inside JSON).
-    pub body_bytes_max: u32,
-    /// Seconds that a request may take.
-    pub request_timeout_s: u32,
-    /// Seconds after which an unused session ends.
-    pub session_idle_s: u32,
-    /// Sessions of one account; the oldest ends when another is opened.
-    pub sessions_per_account_max: u32,
-    /// What `Range: bytes=-100` means: `flyve`, the first 101 bytes, as its documents say, or `rfc`, the last 100.
-    pub range_suffix: RangeSuffix,
-}
-
-/// What a range without a beginning means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RangeSuffix {
-    /// The beginning of the content, as Flyve does.
-    Flyve,
-    /// The end of the content, as RFC 7233 says.
-    Rfc,
 }
 
 /// Files and packages for devices.
@@ -297,6 +273,7 @@ impl Default for Config {
             database: Database::default(),
             mqtt: Mqtt::default(),
             http: Http::default(),
+            limits: Limits::default(),
             files: Files::default(),
             admin: Admin::default(),
             cluster: Cluster::default(),
@@ -331,6 +308,7 @@ impl Default for Mqtt {
             slashed_topics: false,
             handshake_timeout_s: 20,
             connect_timeout_s: 10,
+            connect_bytes_max: 65_536,
             implicit_subscription_after_s: 10,
             connections_max: 200_000,
             packet_bytes_max: 4 << 20,
@@ -341,30 +319,6 @@ impl Default for Mqtt {
             retained_messages_max: 100_000,
             retained_bytes_max: 256 << 20,
             persistent_sessions_max: 10_000,
-        }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            listen: "0.0.0.0:8080".into(),
-            tls_listen: String::new(),
-            public_url: "http://localhost:8080".into(),
-            body_bytes_max: 8 << 20,
-            request_timeout_s: 30,
-            session_idle_s: 24 * 60,
-            sessions_per_account_max: 20,
-            range_suffix: RangeSuffix::Flyve,
-        }
-    }
-}
-
-impl Http {
-    /// Where nobody said what agents are told, they are told the port that was opened.
-    pub fn take_port(&mut self, port: u16) {
-        if self.public_url == Self::default().public_url {
-            self.public_url = format!("http://localhost:{port}");
         }
     }
 }
@@ -457,6 +411,10 @@ impl Config {
             return Err("mqtt.inflight_max must be at least 1 and mqtt.packet_bytes_max at least 1024".into());
         }
         unwise.extend(self.mqtt.check_client_certificates()?);
+        if self.mqtt.connect_bytes_max < 1024 {
+            return Err("mqtt.connect_bytes_max must be at least 1024".into());
+        }
+        self.http.check()?;
         let files = &self.files;
         if files.uploads_max == 0 || files.downloads_max == 0 || files.stall_timeout_s == 0 {
             return Err("files.uploads_max, files.downloads_max and files.stall_timeout_s must be at least 1".into());
@@ -464,9 +422,6 @@ impl Config {
         let url = &self.database.url.0;
         if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err("database.url must be empty or start with postgres://".into());
-        }
-        if self.http.public_url.ends_with('/') {
-            return Err("http.public_url must not end with a slash: agents append /initSession to it".into());
         }
         self.mail.check()?;
         if self.mail.is_on() && self.http.public_url.starts_with("http://localhost") {
@@ -500,7 +455,6 @@ impl Config {
         let absent = [
             ("mqtt.wss_listen", &self.mqtt.wss_listen),
             ("mqtt.ws_listen", &self.mqtt.ws_listen),
-            ("http.tls_listen", &self.http.tls_listen),
             ("cluster.nats_url", &self.cluster.nats_url),
         ];
         match absent.into_iter().find(|(_, value)| !value.is_empty()) {
@@ -547,6 +501,8 @@ mod tests {
         check(|c| c.mqtt.client_crl_files.push("crl.pem".into()), "mqtt.client_crl_files");
         check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
         check(|c| c.files.downloads_max = 0, "files.downloads_max");
+        check(|c| c.mqtt.connect_bytes_max = 10, "mqtt.connect_bytes_max");
+        check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
         check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
     }
 

@@ -1,6 +1,11 @@
 //! Identifiers as types. Text from outside becomes one of these once, at the edge, and is never checked again.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +131,29 @@ impl fmt::Display for Address {
     }
 }
 
+/// Where a connection comes from, as limits count: an IPv4 address, or the /64 of an IPv6 address, which one customer has to himself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin(IpAddr);
+
+impl Origin {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Origin {
+        match address.to_canonical() {
+            IpAddr::V4(it) => Origin(IpAddr::V4(it)),
+            IpAddr::V6(it) => Origin(IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() >> 64 << 64))),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(it) => it.fmt(f),
+            IpAddr::V6(it) => write!(f, "{it}/64"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +173,15 @@ mod tests {
     fn an_address_is_written_without_leading_slash() {
         let address = Address { entity: EntityId(76), serial: Serial::parse("AZERTY").unwrap() };
         assert_eq!(address.to_string(), "76/agent/AZERTY");
+    }
+
+    #[test]
+    fn an_origin_is_an_ipv4_address_or_an_ipv6_network() {
+        let of = |text: &str| Origin::of(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7", "one host behind a dual-stack listener");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
     }
 }

@@ -18,6 +18,8 @@ pub mod broker;
 
 pub mod mdm;
 
+pub mod guard;
+
 pub mod mail;
 pub mod pki;
 pub mod store;

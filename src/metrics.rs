@@ -34,6 +34,13 @@ pub struct Who {
     pub principal: &'static str,
 }
 
+/// Where somebody came in: `mqtt`, `http` or `admin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// `mqtt`, `http` or `admin`.
+    pub listener: &'static str,
+}
+
 /// A kind of report and what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReportOutcome {
@@ -57,6 +64,22 @@ pub struct CommandState {
     pub state: String,
 }
 
+/// A bounded table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TableName {
+    /// From a closed list.
+    pub table: &'static str,
+}
+
+/// Somebody who was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TurnedAway {
+    /// `mqtt`, `http` or `admin`.
+    pub listener: &'static str,
+    /// `full`, `address_full`, `handshakes`, `address_handshakes`, `rate`, `address_rate`, `banned`.
+    pub reason: &'static str,
+}
+
 /// An answered HTTP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpAnswer {
@@ -71,10 +94,30 @@ pub struct Metrics {
     registry: Registry,
     /// Open MQTT connections, by principal.
     pub connections: Family<Who, Gauge>,
-    /// TLS handshakes: `ok`, `failed`, `timeout`.
+    /// TLS handshakes: `ok`, `failed`, `timeout`, `late` (it came to its turn when its time was over).
     pub handshakes: Family<Outcome, Counter>,
-    /// Connections turned away before a handshake: `full`.
-    pub turned_away: Family<Reason, Counter>,
+    /// Connections closed before a byte was read, by listener and reason.
+    pub turned_away: Family<TurnedAway, Counter>,
+    /// Open sockets by listener, whoever they are; refreshed when scraped.
+    pub sockets: Family<Listener, Gauge>,
+    /// TLS handshakes in progress by listener; refreshed when scraped.
+    pub shaking_hands: Family<Listener, Gauge>,
+    /// Failed logins: `mqtt`, `http`, `admin`.
+    pub failed_logins: Family<Listener, Counter>,
+    /// Logins refused without a look, by listener: the address is banned.
+    pub banned_logins: Family<Listener, Counter>,
+    /// Bans of addresses that began.
+    pub bans: Counter,
+    /// Requests for sessions and enrollments that were asked to come again because their address asked too often.
+    pub hurried_sessions: Counter,
+    /// Requests that were asked to come again because too many bodies were in memory.
+    pub crowded_requests: Counter,
+    /// Connects of devices that waited because they came too often.
+    pub held_connects: Counter,
+    /// Accounts that two places kept taking from each other.
+    pub clone_alarms: Counter,
+    /// Slots in use of the tables that remember strangers; refreshed when scraped.
+    pub remembered: Family<TableName, Gauge>,
     /// CONNECT packets: `accepted`, `bad_credentials`, `not_authorized`, `identifier_rejected`, `unavailable`, `unacceptable_version`.
     pub connects: Family<Outcome, Counter>,
     /// Ended connections: `goodbye`, `eof`, `keep_alive`, `no_connect`, `refused`, `protocol`, `takeover`, `revoked`, `shutdown`, `store`, `socket`.
@@ -159,6 +202,16 @@ impl Metrics {
             connections: Family::default(),
             handshakes: Family::default(),
             turned_away: Family::default(),
+            sockets: Family::default(),
+            shaking_hands: Family::default(),
+            failed_logins: Family::default(),
+            banned_logins: Family::default(),
+            bans: Counter::default(),
+            hurried_sessions: Counter::default(),
+            crowded_requests: Counter::default(),
+            held_connects: Counter::default(),
+            clone_alarms: Counter::default(),
+            remembered: Family::default(),
             connects: Family::default(),
             disconnects: Family::default(),
             protocol_errors: Family::default(),
@@ -200,7 +253,17 @@ impl Metrics {
         let it = &mut self.registry;
         it.register("connections", "Open MQTT connections", self.connections.clone());
         it.register("tls_handshakes", "TLS handshakes by outcome", self.handshakes.clone());
-        it.register("connections_turned_away", "Connections closed before a handshake", self.turned_away.clone());
+        it.register("connections_turned_away", "Connections closed before a byte was read", self.turned_away.clone());
+        it.register("open_sockets", "Open sockets by listener", self.sockets.clone());
+        it.register("tls_handshakes_in_progress", "TLS handshakes in progress by listener", self.shaking_hands.clone());
+        it.register("failed_logins", "Failed logins by listener", self.failed_logins.clone());
+        it.register("banned_logins", "Logins refused without a look because their address is banned", self.banned_logins.clone());
+        it.register("bans", "Bans of addresses that began", self.bans.clone());
+        it.register("sessions_rate_limited", "Requests for sessions and enrollments beyond the rate of their address", self.hurried_sessions.clone());
+        it.register("requests_crowded_out", "Requests refused because too many bodies were in memory", self.crowded_requests.clone());
+        it.register("connects_held", "Connects of devices that waited because they came too often", self.held_connects.clone());
+        it.register("clone_alarms", "Accounts that two places kept taking from each other", self.clone_alarms.clone());
+        it.register("remembered", "Slots in use of the tables that remember strangers", self.remembered.clone());
         it.register("connects", "CONNECT packets by outcome", self.connects.clone());
         it.register("disconnects", "Ended MQTT connections by reason", self.disconnects.clone());
         it.register("protocol_errors", "Connections closed because the peer broke the protocol", self.protocol_errors.clone());

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -23,11 +22,23 @@ use crate::{
     clock::Clock,
     config::{Config, LogFormat},
     datadir::{DataDir, Ports},
-    flows::{Flows, SecretKey, ToldSettings, certificates::Desk, files::Traffic, policies::Policies, settled::Settled},
+    flows::{
+        Flows, SecretKey, ToldSettings,
+        certificates::Desk,
+        files::Traffic,
+        guard::{Entrance, Guard},
+        policies::Policies,
+        settled::Settled,
+    },
     http,
     mail::Mailer,
     metrics::Metrics,
-    net::{listener, tls::Tls},
+    net::{
+        handshake::Handshakes,
+        listener,
+        tls::Tls,
+        web::{self, Web},
+    },
     store::{Store, agent::CONNECTIONS_PER_START_BITS},
 };
 
@@ -140,6 +151,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     Ok(Arc::new(Flows {
         store,
         hub,
+        guard: Guard::new(&config, clock.instant()),
         clock,
         metrics,
         traffic: Traffic::new(&config.files),
@@ -160,6 +172,7 @@ struct Sockets {
     mqtt_tls: Option<TcpListener>,
     mqtt_tcp: Option<TcpListener>,
     http: Option<TcpListener>,
+    http_tls: Option<TcpListener>,
     admin: Option<TcpListener>,
 }
 
@@ -174,6 +187,7 @@ impl Sockets {
             mqtt_tls: open("mqtt.tls_listen", &config.mqtt.tls_listen)?,
             mqtt_tcp: open("mqtt.tcp_listen", &config.mqtt.tcp_listen)?,
             http: open("http.listen", &config.http.listen)?,
+            http_tls: open("http.tls_listen", &config.http.tls_listen)?,
             admin: open("admin.listen", &config.admin.listen)?,
         })
     }
@@ -185,6 +199,7 @@ impl Sockets {
             mqtt_tls: port(&self.mqtt_tls),
             mqtt_tcp: port(&self.mqtt_tcp),
             http: port(&self.http),
+            http_tls: port(&self.http_tls),
             admin: port(&self.admin),
             admin_host: address(&self.admin).map(|it| it.ip()),
             ..Ports::default()
@@ -193,32 +208,26 @@ impl Sockets {
 
     /// Starts a task per listener. MQTT listeners end when the process does; HTTP ones finish their requests first.
     fn serve(self, flows: &Arc<Flows>, tls: &Arc<Tls>, stopped: &watch::Receiver<bool>) -> Result<Tasks, String> {
-        let open = Arc::new(listener::Open::default());
+        let handshakes = Handshakes::start(Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into()))?;
+        let security = Some((tls.clone(), handshakes));
         let mut tasks = Tasks::new();
-        for (socket, tls) in [(self.mqtt_tls, Some(tls.clone())), (self.mqtt_tcp, None)] {
+        for (socket, security) in [(self.mqtt_tls, security.clone()), (self.mqtt_tcp, None)] {
             if let Some(socket) = socket {
-                tokio::spawn(listener::serve(flows.clone(), socket, tls, open.clone()));
+                tokio::spawn(listener::serve(flows.clone(), socket, security));
             }
         }
-        for (socket, routes) in
-            [(self.http, http::agents_router(flows.clone())), (self.admin, http::admin::router(flows.clone()))]
-        {
-            if let Some(socket) = socket {
-                tasks.push(tokio::spawn(serve_http(socket, routes, stopped.clone())));
+        let agents = http::agents_router(flows.clone());
+        for (entrance, socket, routes, security) in [
+            (Entrance::Http, self.http_tls, http::over_tls(agents.clone()), security),
+            (Entrance::Http, self.http, agents, None),
+            (Entrance::Admin, self.admin, http::admin_router(flows.clone()), None),
+        ] {
+            if let Some(listener) = socket {
+                let web = Web { entrance, listener, routes, security };
+                tasks.push(tokio::spawn(web::serve(flows.clone(), web, stopped.clone())));
             }
         }
         Ok(tasks)
-    }
-}
-
-async fn serve_http(socket: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(socket, service).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, which is the end as well.
-        let _ = stopped.wait_for(|it| *it).await;
-    });
-    if let Err(problem) = served.await {
-        warn!("an HTTP listener ended: {problem}");
     }
 }
 
@@ -239,6 +248,7 @@ fn announce(flows: &Flows, ports: &Ports) {
         ("MQTT over TLS", ports.mqtt_tls),
         ("MQTT", ports.mqtt_tcp),
         ("enrollment HTTP", ports.http),
+        ("enrollment HTTPS", ports.http_tls),
         ("admin HTTP", ports.admin),
     ]
     .into_iter()

@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod dispatch;
 pub mod enroll;
 pub mod files;
+pub mod guard;
 pub mod import;
 pub mod ingest;
 pub mod invite;
@@ -62,6 +63,8 @@ pub struct Flows {
     pub certificates: certificates::Desk,
     /// Who moves contents.
     pub traffic: files::Traffic,
+    /// What is known of strangers.
+    pub guard: Arc<guard::Guard>,
 }
 
 /// Where agents are told to connect.

@@ -1,7 +1,5 @@
 //! HTTP sessions of agents and people. They are rows, so they survive a restart. What somebody may do is read again with each request.
 
-use std::time::Duration;
-
 use crate::{
     clock::Timestamp,
     flows::{Flows, passwords::Crowded, secrets},
@@ -9,7 +7,7 @@ use crate::{
     mdm::rights::{Grant, Profile as Role, Scope},
     store::{
         StoreError,
-        session::{self, Owner, Terms},
+        session::{self, Owner, Since, Terms},
     },
 };
 
@@ -126,10 +124,10 @@ impl Flows {
     async fn open(&self, owner: Owner, terms: Terms) -> Result<String, StoreError> {
         let now = self.clock.now();
         let token = secrets::api_token();
-        let (hash, oldest, max) =
-            (self.secret_key.hash(&token), self.oldest_session(now), self.config.http.sessions_per_account_max);
+        let (hash, since, max) =
+            (self.secret_key.hash(&token), self.sessions_that_hold(now), self.config.http.sessions_per_account_max);
         self.store
-            .write(move |tx| Box::pin(async move { session::open(tx, owner, &hash, now, oldest, max, terms).await }))
+            .write(move |tx| Box::pin(async move { session::open(tx, owner, &hash, now, since, max, terms).await }))
             .await?;
         Ok(token)
     }
@@ -247,7 +245,7 @@ impl Flows {
     async fn session(&self, session_token: &str) -> Result<Option<(Speaker, Terms)>, StoreError> {
         let now = self.clock.now();
         let hash = self.secret_key.hash(session_token);
-        let Some(row) = self.store.row(session::session_owner(&hash, self.oldest_session(now))).await? else {
+        let Some(row) = self.store.row(session::session_owner(&hash, self.sessions_that_hold(now))).await? else {
             return Ok(None);
         };
         let touch_after_ms = TOUCH_AFTER_MS.min(i64::from(self.config.http.session_idle_s) * 1000 / 4);
@@ -293,8 +291,9 @@ impl Flows {
         })
     }
 
-    fn oldest_session(&self, now: Timestamp) -> Timestamp {
-        let idle = Duration::from_secs(u64::from(self.config.http.session_idle_s));
-        Timestamp(now.0.saturating_sub(i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)))
+    fn sessions_that_hold(&self, now: Timestamp) -> Since {
+        let ago = |seconds: u32| Timestamp(now.0.saturating_sub(i64::from(seconds) * 1000));
+        let http = &self.config.http;
+        Since { used: ago(http.session_idle_s), opened: ago(http.session_life_s) }
     }
 }

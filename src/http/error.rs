@@ -58,6 +58,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "ERROR_BAD_ARRAY", message)
     }
 
+    /// Not now: others take up all the room.
+    pub fn crowded() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ERROR", "The server is busy, try again later")
+    }
+
     /// The server could not do its job.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERROR", "Internal Server Error")
@@ -68,9 +73,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "request failed");
         match error {
-            StoreError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ERROR", "The server is busy, try again later")
-            }
+            StoreError::Busy => Self::crowded(),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERROR_SQL", "Unexpected SQL Error"),
         }
     }

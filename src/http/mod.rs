@@ -15,9 +15,19 @@ mod items;
 mod openapi;
 pub mod range;
 pub mod upload;
+mod visitor;
 
 /// The API for agents: the same endpoints under `/`, `/api`, `/apirest.php` and `/glpi/apirest.php`; and
 /// the list of revoked certificates.
 pub fn agents_router(flows: Arc<Flows>) -> Router {
-    crl::router(flows.clone()).merge(agents::router(flows))
+    let routes = crl::router(flows.clone()).merge(agents::router(flows.clone()));
+    visitor::attended(routes, flows, "agents")
 }
+
+/// The API for administrators, and what monitoring reads.
+pub fn admin_router(flows: Arc<Flows>) -> Router {
+    let routes = visitor::unguessable(admin::router(flows.clone()), flows.clone());
+    visitor::attended(routes, flows, "admin")
+}
+
+pub use visitor::over_tls;

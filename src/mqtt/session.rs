@@ -27,6 +27,8 @@ const IDLE_BYTES_MAX: usize = 64;
 pub struct Limits {
     /// Largest packet that the client may send, in bytes.
     pub packet_bytes_max: u32,
+    /// Largest CONNECT, in bytes; nothing else may come before it was judged.
+    pub connect_bytes_max: u32,
     /// Our unacknowledged QoS 1 and 2 messages on the way to the client.
     pub inflight_max: u16,
     /// QoS 2 publishes of the client that it has not released yet, plus publishes not yet `accepted`.
@@ -329,7 +331,7 @@ impl Session {
                 self.close(Close::Protocol(ProtocolError::ConnectExpected));
                 break;
             }
-            match codec::decode(&bytes[used..], self.limits.packet_bytes_max as usize, self.version) {
+            match codec::decode(&bytes[used..], self.bytes_max(), self.version) {
                 Ok(Some((packet, length))) => {
                     used += length;
                     self.last_packet = now.unwrap_or(self.last_packet);
@@ -340,6 +342,12 @@ impl Session {
             }
         }
         used
+    }
+
+    fn bytes_max(&self) -> usize {
+        let Limits { packet_bytes_max, connect_bytes_max, .. } = self.limits;
+        let is_stranger = self.state == State::Silent;
+        (if is_stranger { packet_bytes_max.min(connect_bytes_max) } else { packet_bytes_max }) as usize
     }
 
     fn break_off(&mut self, error: ProtocolError) {

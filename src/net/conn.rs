@@ -17,7 +17,8 @@ use crate::{
     broker::outbox::{Eviction, Mail, Outbox, OutboxBounds},
     flows::{
         Flows,
-        admit::{Caller, Verdict},
+        admit::Caller,
+        guard::Refusal,
         ingest::Batch,
         seat::{Farewell, Seat, Seated, Subscribed},
     },
@@ -88,6 +89,7 @@ impl Conn {
         let config = &flows.config.mqtt;
         let limits = Limits {
             packet_bytes_max: config.packet_bytes_max,
+            connect_bytes_max: config.connect_bytes_max,
             inflight_max: config.inflight_max,
             receive_max: config.inflight_max,
             connect_timeout: Duration::from_secs(config.connect_timeout_s.into()),
@@ -150,12 +152,16 @@ impl Conn {
     }
 
     async fn connect(&mut self, mut connect: Connect) -> Option<Ending> {
-        let verdict = self.flows.admit(&connect, &self.caller, &self.outbox).await;
+        let verdict = self.flows.let_in(&connect, &self.caller, &self.outbox).await;
         // What must be remembered of it has gone to the seat.
         self.caller.certificate = None;
         let seated = match verdict {
-            Verdict::Welcome(admission) => self.flows.seat(*admission, &mut connect, &self.outbox).await,
-            Verdict::Refused(code) => Err(code),
+            Ok(admission) => self.flows.seat(*admission, &mut connect, &self.outbox).await,
+            Err(Refusal { code, is_routine: true }) => {
+                self.session.refuse(code);
+                return None;
+            }
+            Err(Refusal { code, .. }) => Err(code),
         };
         match seated {
             Ok(Seated { seat, outbox, saved }) => {

@@ -1,23 +1,16 @@
-//! Listening sockets: accepts, shakes hands under a deadline, and gives every connection a task of its own.
+//! Listening sockets: accepts whom the guard lets through, and gives every connection a task of its own.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use super::{conn, stream::Stream, tls::Tls};
-use crate::{
-    flows::{Flows, admit::Caller},
-    metrics::{Outcome, Reason},
+use super::{conn, handshake::Handshakes, stream::Stream, tls::Tls};
+use crate::flows::{
+    Flows,
+    admit::Caller,
+    guard::{Entrance, Place},
 };
 
 /// Connections that may wait to be accepted: a whole fleet comes back at once when a server restarts.
@@ -47,73 +40,54 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     })
 }
 
-/// Counts open connections over all listeners.
-#[derive(Default)]
-pub struct Open(AtomicU32);
-
-/// Serves MQTT on a listener for ever. With a TLS configuration every connection begins with a handshake.
-pub async fn serve(flows: Arc<Flows>, listener: TcpListener, tls: Option<Arc<Tls>>, open: Arc<Open>) {
+/// The next connection. Waits a little when the system has no descriptors left.
+pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
             Err(problem) => {
                 warn!("cannot accept a connection: {problem}");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                continue;
             }
-        };
-        if open.0.fetch_add(1, Ordering::Relaxed) >= flows.config.mqtt.connections_max {
-            open.0.fetch_sub(1, Ordering::Relaxed);
-            flows.metrics.turned_away.get_or_create(&Reason { reason: "full" }).inc();
+        }
+    }
+}
+
+/// Closes a connection so that nothing of it stays here, not even in the kernel.
+pub(super) fn turn_away(socket: &TcpStream) {
+    // Where this fails it is closed politely.
+    let _ = socket.set_zero_linger();
+}
+
+/// Serves MQTT on a listener for ever. With TLS settings every connection begins with a handshake.
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener, security: Option<(Arc<Tls>, Arc<Handshakes>)>) {
+    loop {
+        let (socket, peer) = accept(&listener).await;
+        let Some(place) = flows.enter(Entrance::Mqtt, peer.ip(), security.is_some()) else {
+            turn_away(&socket);
             continue;
-        }
-        let guard = Guard(open.clone());
-        match &tls {
-            None => drop(tokio::spawn(plain(flows.clone(), socket, peer, guard))),
-            Some(tls) => drop(tokio::spawn(secure(flows.clone(), socket, peer, tls.clone(), guard))),
+        };
+        match &security {
+            None => drop(tokio::spawn(plain(flows.clone(), socket, peer, place))),
+            Some((tls, handshakes)) => {
+                let (conn, trust) = (flows.clone(), tls.clone());
+                let serve = move |stream, place| secure(conn, trust, stream, peer, place);
+                handshakes.shake(flows.clone(), tls.mqtt(), socket, place, serve);
+            }
         }
     }
 }
 
-/// Gives the place of a connection back, however its task ends.
-struct Guard(Arc<Open>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _guard: Guard) {
+async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _place: Place) {
     conn::serve(flows, Stream::Plain(socket), Caller { address: peer, certificate: None }).await;
 }
 
-async fn secure(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, tls: Arc<Tls>, guard: Guard) {
-    let timeout = Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into());
-    let acceptor = TlsAcceptor::from(tls.mqtt());
-    // Boxed, so that its memory is given back when the handshake is done.
-    let handshake = Box::pin(tokio::time::timeout(timeout, acceptor.accept(socket)));
-    let outcome = match handshake.await {
-        Ok(Ok(stream)) => match tls.identity(stream.get_ref().1.peer_certificates()) {
-            Ok(certificate) => {
-                flows.metrics.handshakes.get_or_create(&Outcome { outcome: "ok" }).inc();
-                // A task of its own, without the memory of the handshake.
-                tokio::spawn(async move {
-                    let _guard = guard;
-                    conn::serve(flows, Stream::Tls(Box::new(stream)), Caller { address: peer, certificate }).await;
-                });
-                return;
-            }
-            Err(problem) => {
-                debug!(peer.addr = %peer, "closed a connection: {problem}");
-                "failed"
-            }
-        },
-        Ok(Err(problem)) => {
-            debug!(peer.addr = %peer, "TLS handshake failed: {problem}");
-            "failed"
+async fn secure(flows: Arc<Flows>, tls: Arc<Tls>, stream: TlsStream<TcpStream>, peer: SocketAddr, _place: Place) {
+    match tls.identity(stream.get_ref().1.peer_certificates()) {
+        Ok(certificate) => {
+            let caller = Caller { address: peer, certificate };
+            conn::serve(flows, Stream::Tls(Box::new(stream)), caller).await;
         }
-        Err(_) => "timeout",
-    };
-    flows.metrics.handshakes.get_or_create(&Outcome { outcome }).inc();
+        Err(problem) => debug!(peer.addr = %peer, "closed a connection: {problem}"),
+    }
 }

@@ -1,7 +1,9 @@
 //! The edge towards the sockets: MQTT connections in, flows out. Waits a lot and decides little.
 
 pub mod conn;
+pub mod handshake;
 pub mod listener;
 pub mod stream;
 pub mod tls;
 mod verifier;
+pub mod web;

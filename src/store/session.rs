@@ -74,13 +74,22 @@ pub fn token_owner(token_hash: &str, now: Timestamp) -> Statement {
     )
 }
 
-/// Asks whose session this is, if it was used since `oldest`.
-pub fn session_owner(token_hash: &str, oldest: Timestamp) -> Statement {
+/// The sessions that still hold: used and opened since then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// Used since then.
+    pub used: Timestamp,
+    /// Opened since then.
+    pub opened: Timestamp,
+}
+
+/// Asks whose session this is, if it still holds.
+pub fn session_owner(token_hash: &str, since: Since) -> Statement {
     Statement::new(
         "select s.person_id, s.agent_id, s.used_at, s.profile, s.limited_to, s.entity_id, s.is_recursive \
          from http_session s left join person p on p.person_id = s.person_id \
-         where s.token_hash = $1 and s.used_at > $2 and coalesce(p.is_active, true)",
-        [text(token_hash), int(oldest.0)],
+         where s.token_hash = $1 and s.used_at > $2 and s.created_at > $3 and coalesce(p.is_active, true)",
+        [text(token_hash), int(since.used.0), int(since.opened.0)],
     )
 }
 
@@ -133,7 +142,7 @@ async fn insert_token(
     Ok(())
 }
 
-/// Opens a session; those of the same owner that were not used since `oldest`, and those beyond `max`, end.
+/// Opens a session; those of the same owner that hold no more, and those beyond `max`, end.
 ///
 /// # Errors
 /// The database failed.
@@ -142,7 +151,7 @@ pub async fn open(
     owner: Owner,
     token_hash: &str,
     now: Timestamp,
-    oldest: Timestamp,
+    since: Since,
     max: u32,
     terms: Terms,
 ) -> Result<(), StoreError> {
@@ -158,11 +167,11 @@ pub async fn open(
     .await?;
     tx.execute(Statement::new(
         format!(
-            "delete from http_session where {column} = $1 and token_hash <> $2 and (used_at <= $3 or token_hash not in \
+            "delete from http_session where {column} = $1 and token_hash <> $2 and (used_at <= $3 or created_at <= $5 or token_hash not in \
              (select token_hash from http_session where {column} = $1 and token_hash <> $2 \
              order by used_at desc, created_at desc, token_hash limit $4))"
         ),
-        [id, text(token_hash), int(oldest.0), int(i64::from(max.max(1)) - 1)],
+        [id, text(token_hash), int(since.used.0), int(i64::from(max.max(1)) - 1), int(since.opened.0)],
     ))
     .await?;
     Ok(())

@@ -6,6 +6,8 @@ mod support;
 
 mod access;
 mod admin;
+mod attacks;
+mod attacks_http;
 mod certificates;
 mod crash;
 mod downloads;

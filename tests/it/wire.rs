@@ -101,7 +101,13 @@ fn connect(row: &Row, username: &str, password: &str) -> Vec<u8> {
 fn against_session(row: &Row) -> (Vec<u8>, Then) {
     let now = Clock::System.instant();
     let connect_timeout = Duration::from_secs(10);
-    let limits = Limits { packet_bytes_max: 1 << 20, inflight_max: 10, receive_max: 10, connect_timeout };
+    let limits = Limits {
+        packet_bytes_max: 1 << 20,
+        connect_bytes_max: 1 << 16,
+        inflight_max: 10,
+        receive_max: 10,
+        connect_timeout,
+    };
     let mut session = Session::new(limits, now);
     if row.connected {
         session.handle_bytes(&connect(row, "wire", "wire"), now);

@@ -235,6 +235,9 @@ impl Seat {
             flows.metrics.connections.get_or_create(&self.who()).dec();
             if farewell == Farewell::TakenOver {
                 flows.metrics.takeovers.get_or_create(&self.who()).inc();
+                if let Some(agent) = self.agent() {
+                    flows.taken_over(agent, self.name());
+                }
             }
         }
         match self {

@@ -18,12 +18,13 @@ use crate::{
         Flows,
         session::{Conversation, Speaker},
     },
-    http::{content::Dressed, error::ApiError, items, openapi},
+    http::{content::Dressed, error::ApiError, items, openapi, visitor},
 };
 
 mod agent;
 mod files;
 mod geolocation;
+mod login;
 pub mod request;
 mod session;
 mod task_status;
@@ -68,8 +69,9 @@ async fn serve(State(api): State<Api>, request: HttpRequest) -> Response {
         return upload(&api, request).await.unwrap_or_else(ApiError::into_response);
     }
     let bytes_max = usize::try_from(flows.config.http.body_bytes_max).unwrap_or(usize::MAX);
-    let answer = match Request::read(request, bytes_max).await {
-        Ok(request) => route(&api, &request).await,
+    let origin = visitor::origin(request.extensions());
+    let answer = match Request::read(request, bytes_max, &flows.guard).await {
+        Ok(request) => login::guarded(&api, origin, &request).await,
         Err(error) => Err(error),
     };
     answer.unwrap_or_else(ApiError::into_response)
@@ -78,7 +80,7 @@ async fn serve(State(api): State<Api>, request: HttpRequest) -> Response {
 /// A content that streams to the disk: the speaker is found before the first byte is read.
 async fn upload(api: &Api, request: HttpRequest) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let head = Request::read(HttpRequest::from_parts(parts.clone(), Body::empty()), 0).await?;
+    let head = Request::read(HttpRequest::from_parts(parts.clone(), Body::empty()), 0, &api.flows.guard).await?;
     let talk = conversation(&api.flows, &head).await?;
     items::upload::take(&api.flows, &head, &talk, HttpRequest::from_parts(parts, body)).await
 }

@@ -1,6 +1,6 @@
 //! One request of an agent, read with all the tolerance that the shipped agents need (spec/http.md §1.1).
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use axum::{
     body::{Body, HttpBody},
@@ -10,7 +10,10 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use crate::http::error::ApiError;
+use crate::{
+    flows::guard::{Guard, Room},
+    http::error::ApiError,
+};
 
 /// A body over the limit is read on and thrown away up to this multiple of the limit, so that the client gets to read its answer.
 const DRAINED_TIMES_MAX: usize = 2;
@@ -30,19 +33,26 @@ pub struct Request {
     pub bare_body: Option<String>,
     /// As they came.
     pub headers: HeaderMap,
+    /// The room that the body takes, until the request is answered.
+    _room: Option<Arc<Room>>,
 }
 
 impl Request {
     /// Reads all of it.
     ///
     /// # Errors
-    /// The body is too large or broke off.
-    pub async fn read(request: HttpRequest<Body>, body_bytes_max: usize) -> Result<Request, ApiError> {
+    /// The body is too large or broke off, or there are too many others.
+    pub async fn read(
+        request: HttpRequest<Body>,
+        body_bytes_max: usize,
+        guard: &Arc<Guard>,
+    ) -> Result<Request, ApiError> {
         let (parts, body) = request.into_parts();
         let mut params = Map::new();
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|it| it.0).unwrap_or_default();
         params.extend(query.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
-        let text = decoded(read_body(body, body_bytes_max).await?);
+        let (body, room) = read_body(body, body_bytes_max, guard).await?;
+        let text = decoded(body);
         let mut bare_body = None;
         if !text.trim().is_empty() {
             match serde_json::from_str::<Value>(&text) {
@@ -52,7 +62,8 @@ impl Request {
         }
         merge_headers(&mut params, &parts.headers);
         let path = path_behind_base(parts.uri.path());
-        Ok(Request { method: parts.method, path, params, query, bare_body, headers: parts.headers })
+        let _room = room.map(Arc::new);
+        Ok(Request { method: parts.method, path, params, query, bare_body, headers: parts.headers, _room })
     }
 
     /// A parameter as text; "" when it is absent or no scalar.
@@ -91,25 +102,27 @@ impl Request {
     }
 }
 
-/// Up to the limit. What is beyond is thrown away as it comes.
-async fn read_body(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    let mut total = 0_usize;
+/// Up to the limit, and as long as there is room. What is beyond is thrown away as it comes.
+async fn read_body(mut body: Body, bytes_max: usize, guard: &Arc<Guard>) -> Result<(Vec<u8>, Option<Room>), ApiError> {
+    let (mut bytes, mut room, mut total, mut is_crowded) = (Vec::new(), guard.room(0), 0_usize, false);
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let Ok(data) = frame.map_err(|_| ApiError::bad_request())?.into_data() else { continue };
         total = total.saturating_add(data.len());
-        if total <= bytes_max {
-            bytes.extend_from_slice(&data);
-        } else if total > bytes_max.saturating_mul(DRAINED_TIMES_MAX) {
+        if total > bytes_max.saturating_mul(DRAINED_TIMES_MAX) {
             break;
+        }
+        let is_kept = total <= bytes_max && room.as_mut().is_some_and(|it| it.grow(data.len()));
+        if is_kept {
+            bytes.extend_from_slice(&data);
         } else {
-            bytes = Vec::new();
+            is_crowded |= total <= bytes_max;
+            (bytes, room) = (Vec::new(), None);
         }
     }
     if total > bytes_max {
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "ERROR", "The request body is too large"));
     }
-    Ok(bytes)
+    if is_crowded { Err(ApiError::crowded()) } else { Ok((bytes, room)) }
 }
 
 /// Android writes the low byte of every character: what is not UTF-8 is ISO-8859-1.

@@ -63,6 +63,7 @@ impl World {
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
             certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
+            guard: crate::flows::guard::Guard::new(&config, Clock::System.instant()),
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),

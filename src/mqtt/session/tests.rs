@@ -8,7 +8,13 @@ use std::{
 use super::*;
 
 fn limits() -> Limits {
-    Limits { packet_bytes_max: 1024, inflight_max: 2, receive_max: 2, connect_timeout: Duration::from_secs(10) }
+    Limits {
+        packet_bytes_max: 1024,
+        connect_bytes_max: 512,
+        inflight_max: 2,
+        receive_max: 2,
+        connect_timeout: Duration::from_secs(10),
+    }
 }
 
 #[allow(clippy::disallowed_methods)]

@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod random;
 pub mod server;
 pub mod sqlite;
+pub mod stranger;
 pub mod wire;
 
 pub use phone::Phone;

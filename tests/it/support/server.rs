@@ -23,6 +23,7 @@ pub struct Ports {
     pub mqtt_tls: u16,
     pub mqtt_tcp: u16,
     pub http: u16,
+    pub http_tls: u16,
     pub admin: u16,
 }
 

@@ -1,0 +1,182 @@
+//! Strangers, some threads of them, who do one thing as fast as they can from addresses of their own.
+
+use std::{
+    collections::VecDeque,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rustls::{ClientConnection, pki_types::ServerName};
+use socket2::{Domain, Socket, Type};
+
+use crate::{ground::Server, wire};
+
+/// Weight of the attackers' threads: none while anybody else wants the processor.
+const NICENESS: i32 = 19;
+/// Connections that one attacker holds open.
+const HELD_MAX: usize = 300;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What strangers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Attack {
+    /// A recorded ClientHello, again and again: a signature of the server for some bytes.
+    Handshakes,
+    /// Connections that say nothing, as many as they may hold.
+    HalfOpen,
+    /// CONNECT byte by byte on many connections.
+    SlowWriters,
+    /// CONNECT with wrong passwords.
+    Passwords,
+    /// Packets announced and never sent.
+    GiantPackets,
+    /// Requests whose head never ends, on many connections.
+    Slowloris,
+    /// Guesses at user tokens over HTTP.
+    Tokens,
+}
+
+impl Attack {
+    /// All.
+    pub const ALL: [Attack; 7] = [
+        Self::Handshakes,
+        Self::HalfOpen,
+        Self::SlowWriters,
+        Self::Passwords,
+        Self::GiantPackets,
+        Self::Slowloris,
+        Self::Tokens,
+    ];
+
+    /// The word in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Attack::Handshakes => "handshakes",
+            Attack::HalfOpen => "half-open",
+            Attack::SlowWriters => "slow writers",
+            Attack::Passwords => "passwords",
+            Attack::GiantPackets => "giant packets",
+            Attack::Slowloris => "slowloris",
+            Attack::Tokens => "tokens",
+        }
+    }
+}
+
+/// An attack in progress.
+pub struct Attackers {
+    threads: Vec<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+}
+
+impl Attackers {
+    /// Ends it; says how often they did what they do.
+    pub fn end(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            // One that panicked has ended too.
+            let _ = thread.join();
+        }
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// What a thread needs.
+struct Attacker {
+    attack: Attack,
+    from: Ipv4Addr,
+    hello: Vec<u8>,
+    ports: [u16; 3],
+    held: VecDeque<TcpStream>,
+    number: u64,
+}
+
+/// Begins an attack with some threads, each from an address of its own.
+pub fn begin(attack: Attack, threads: u32, server: &Server) -> Result<Attackers> {
+    let mut hello = Vec::new();
+    ClientConnection::new(server.trust()?, ServerName::try_from("localhost")?)?.write_tls(&mut hello)?;
+    let ports = [server.port("mqtt_tls")?, server.port("mqtt_tcp")?, server.port("http")?];
+    let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let threads = (0..threads).map(|n| {
+        let from = Ipv4Addr::new(127, 0, 7, 1 + n as u8);
+        let mut attacker =
+            Attacker { attack, from, hello: hello.clone(), ports, held: VecDeque::new(), number: u64::from(n) << 32 };
+        let (is_over, count) = (is_over.clone(), count.clone());
+        std::thread::spawn(move || {
+            // Where it is forbidden, the figures are worse than they need be.
+            let _ = rustix::process::nice(NICENESS);
+            while !is_over.load(Ordering::Relaxed) {
+                // A refused connection is what is wanted.
+                let _ = attacker.strike();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    Ok(Attackers { threads: threads.collect(), is_over, count })
+}
+
+impl Attacker {
+    fn strike(&mut self) -> std::io::Result<()> {
+        self.number += 1;
+        let [mqtt_tls, mqtt_tcp, http] = self.ports;
+        match self.attack {
+            Attack::Handshakes => {
+                let mut stream = self.connect(mqtt_tls)?;
+                stream.write_all(&self.hello)?;
+                stream.read_exact(&mut [0; 64])
+            }
+            Attack::HalfOpen => self.hold(mqtt_tls, b""),
+            Attack::SlowWriters => self.hold(mqtt_tcp, &[0x10, 0x7f, 0]),
+            Attack::Passwords => {
+                let mut stream = self.connect(mqtt_tcp)?;
+                stream.write_all(&wire::connect_service("guess", &format!("guess{}", self.number), "wrong"))?;
+                stream.read_exact(&mut [0; 4])
+            }
+            Attack::GiantPackets => {
+                let mut stream = self.connect(mqtt_tcp)?;
+                stream.write_all(&[0x10, 0xff, 0xff, 0xff, 0x7f])?;
+                stream.read(&mut [0; 4]).map(drop)
+            }
+            Attack::Slowloris => self.hold(http, b"GET / HTTP/1.1\r\nX-"),
+            Attack::Tokens => {
+                let mut stream = self.connect(http)?;
+                let token = self.number;
+                write!(stream, "GET /initSession?user_token={token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+                stream.read_to_end(&mut Vec::new()).map(drop)
+            }
+        }
+    }
+
+    fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((self.from, 0)).into())?;
+        // Closed connections leave no traces that would use up the ports.
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket.into())
+    }
+
+    /// Opens one more connection, or says one more byte on one that is open.
+    fn hold(&mut self, port: u16, opening: &[u8]) -> std::io::Result<()> {
+        if self.held.len() < HELD_MAX {
+            let mut stream = self.connect(port)?;
+            stream.write_all(opening)?;
+            self.held.push_back(stream);
+            return Ok(());
+        }
+        let Some(mut oldest) = self.held.pop_front() else { return Ok(()) };
+        std::thread::sleep(Duration::from_millis(1));
+        oldest.write_all(if opening.is_empty() { b"\x16" } else { b"a" })?;
+        self.held.push_back(oldest);
+        Ok(())
+    }
+}

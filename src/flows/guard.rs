@@ -1,0 +1,348 @@
+//! Strangers: who may open a connection, who may try to log in, and what a failure costs. The rules are in [`crate::guard`].
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tracing::{info, warn};
+
+use super::{
+    Flows,
+    admit::{Caller, Verdict},
+};
+use crate::{
+    broker::{
+        auth::{Admission, Principal},
+        outbox::Outbox,
+    },
+    config::Config,
+    guard::{
+        bucket::{Bucket, Rate},
+        door::{Door, DoorLimits, Turned},
+        logins::{Account, Before, LoginLimits, Logins},
+        table::Table,
+    },
+    ids::{AgentId, Origin},
+    metrics::{Listener, Metrics, TableName, TurnedAway},
+    mqtt::packet::{Connect, ConnectCode},
+};
+
+/// Connections to the administrators' listener at once.
+const ADMIN_CONNECTIONS_MAX: u32 = 1000;
+/// The answer to a failure leaves at a multiple of this, so that its time does not tell a wrong password from an unknown name.
+const ANSWER_STEP: Duration = Duration::from_millis(50);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Where somebody comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// Devices and service accounts.
+    Mqtt,
+    /// The agents' API.
+    Http,
+    /// The administrators' API.
+    Admin,
+}
+
+impl Entrance {
+    const ALL: [Entrance; 3] = [Entrance::Mqtt, Entrance::Http, Entrance::Admin];
+
+    fn label(self) -> &'static str {
+        match self {
+            Entrance::Mqtt => "mqtt",
+            Entrance::Http => "http",
+            Entrance::Admin => "admin",
+        }
+    }
+
+    fn name(self) -> Listener {
+        Listener { listener: self.label() }
+    }
+}
+
+/// What is known of strangers. Locks are held for a look into a table, never while waiting.
+pub struct Guard {
+    doors: [Mutex<Door>; 3],
+    logins: Mutex<Logins>,
+    sessions: Mutex<Table<Origin, Bucket>>,
+    session_rate: Option<Rate>,
+    bodies: AtomicUsize,
+    bodies_bytes_max: usize,
+    crowded: AtomicU64,
+}
+
+impl Guard {
+    /// Nobody came yet.
+    pub fn new(config: &Config, now: Instant) -> Arc<Guard> {
+        let (limits, mqtt, http) = (&config.limits, &config.mqtt, &config.http);
+        let slots = limits.remembered_max as usize;
+        let doors = DoorLimits {
+            connections_max: mqtt.connections_max,
+            origin_connections_max: limits.address_connections_max,
+            handshakes_max: limits.handshakes_max,
+            origin_handshakes_max: limits.address_handshakes_max,
+            rate: Rate::new(limits.connects_per_s, SECOND, limits.connects_burst),
+            origin_rate: Rate::new(limits.address_connects_per_s, SECOND, limits.address_connects_burst),
+            origins_max: slots,
+        };
+        let http_door = DoorLimits {
+            connections_max: http.connections_max,
+            origin_connections_max: http.address_connections_max,
+            ..doors.clone()
+        };
+        let admin_door = DoorLimits { connections_max: ADMIN_CONNECTIONS_MAX, ..DoorLimits::default() };
+        let logins = Logins::new(LoginLimits {
+            failures: Rate::new(limits.failed_logins_per_min, MINUTE, limits.failed_logins_burst),
+            ban: Duration::from_secs(limits.ban_s.into()),
+            delay_max: Duration::from_secs(limits.failed_login_delay_max_s.into()),
+            reconnects: Rate::new(limits.reconnects_per_min, MINUTE, limits.reconnects_burst),
+            slots,
+        });
+        Arc::new(Guard {
+            doors: [doors, http_door, admin_door].map(|it| Mutex::new(Door::new(it, now))),
+            logins: Mutex::new(logins),
+            sessions: Mutex::new(Table::new(slots)),
+            session_rate: Rate::new(limits.address_sessions_per_s, SECOND, limits.address_sessions_burst),
+            bodies: AtomicUsize::new(0),
+            bodies_bytes_max: http.bodies_bytes_max as usize,
+            crowded: AtomicU64::new(0),
+        })
+    }
+
+    fn door(&self, entrance: Entrance) -> MutexGuard<'_, Door> {
+        self.doors[entrance as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn logins(&self) -> MutexGuard<'_, Logins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for so many more bytes of a request's body, until the answer is dropped. `None`: there is none now.
+    pub fn room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let before = self.bodies.fetch_add(bytes, Ordering::Relaxed);
+        let room = Room { guard: self.clone(), bytes };
+        let fits = before.saturating_add(bytes) <= self.bodies_bytes_max;
+        self.crowded.fetch_add(u64::from(!fits), Ordering::Relaxed);
+        fits.then_some(room)
+    }
+}
+
+/// Bytes of a body that are counted as long as this lives.
+#[derive(Debug)]
+pub struct Room {
+    guard: Arc<Guard>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Counts more bytes; false: there is no room for them.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let Some(more) = self.guard.room(bytes) else { return false };
+        self.bytes += more.bytes;
+        std::mem::forget(more);
+        true
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.guard.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+/// The place of an open connection; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place {
+    guard: Arc<Guard>,
+    entrance: Entrance,
+    origin: Origin,
+    shakes_hands: bool,
+}
+
+impl Place {
+    /// The handshake is done.
+    pub fn shook_hands(&mut self) {
+        if std::mem::take(&mut self.shakes_hands) {
+            self.guard.door(self.entrance).shook_hands(self.origin);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shook_hands();
+        self.guard.door(self.entrance).leave(self.origin);
+    }
+}
+
+/// A CONNECT that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client is told.
+    pub code: ConnectCode,
+    /// Whether nobody even looked at what it presented: that is counted, and not worth a line in the log.
+    pub is_routine: bool,
+}
+
+impl Flows {
+    /// Somebody opened a connection. `None`: close it at once; it is counted.
+    pub fn enter(&self, entrance: Entrance, address: IpAddr, shakes_hands: bool) -> Option<Place> {
+        let (origin, now) = (Origin::of(address), self.clock.instant());
+        // A page that says why is cheap over HTTP; a handshake and a CONNECT are not.
+        let is_hopeless = entrance == Entrance::Mqtt && self.guard.logins().is_hopeless(origin, now);
+        let turned = if is_hopeless {
+            "banned"
+        } else {
+            match self.guard.door(entrance).enter(origin, shakes_hands, now).map_err(Turned::label) {
+                Ok(()) => return Some(Place { guard: self.guard.clone(), entrance, origin, shakes_hands }),
+                Err(label) => label,
+            }
+        };
+        let label = TurnedAway { listener: entrance.label(), reason: turned };
+        self.metrics.turned_away.get_or_create(&label).inc();
+        None
+    }
+
+    /// Decides who a client is, unless its address is banned. One that comes back too often waits first; the answer to a failure waits as
+    /// long as the failures before it demand.
+    pub async fn let_in(
+        &self,
+        connect: &Connect,
+        caller: &Caller,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Box<Admission>, Refusal> {
+        let began = self.clock.instant();
+        let origin = Origin::of(caller.address.ip());
+        // Whoever says no name is known by his certificate.
+        let shown = caller.certificate.as_ref().map_or("", |it| it.fingerprint.as_str());
+        let name = connect.username.as_deref().filter(|it| !it.is_empty()).unwrap_or(shown);
+        let (account, before) = {
+            let logins = self.guard.logins();
+            let account = logins.account(name.as_bytes());
+            (account, logins.before(origin, account, began))
+        };
+        match before {
+            Before::Go => {}
+            Before::Hold(wait) => {
+                self.metrics.held_connects.inc();
+                tokio::time::sleep(wait).await;
+            }
+            Before::Banned(_) => {
+                self.metrics.banned_logins.get_or_create(&Entrance::Mqtt.name()).inc();
+                return Err(Refusal { code: ConnectCode::NotAuthorized, is_routine: true });
+            }
+        }
+        match self.admit(connect, caller, outbox).await {
+            Verdict::Welcome(admission) => {
+                let mut logins = self.guard.logins();
+                logins.succeeded(origin, account, began);
+                if matches!(admission.principal, Principal::Device(_)) && !name.is_empty() {
+                    logins.connected(account, began);
+                }
+                Ok(admission)
+            }
+            Verdict::Refused(code) => {
+                if matches!(code, ConnectCode::BadCredentials | ConnectCode::NotAuthorized) {
+                    self.login_failed(Entrance::Mqtt, origin, account, began).await;
+                }
+                Err(Refusal { code, is_routine: false })
+            }
+        }
+    }
+
+    /// Somebody wants to open a session or to enroll, presenting this name or token. `Err`: not before so much time has passed.
+    pub fn may_log_in(&self, entrance: Entrance, origin: Origin, presented: &str) -> Result<(), Duration> {
+        let now = self.clock.instant();
+        let logins = self.guard.logins();
+        if let Before::Banned(left) = logins.before(origin, logins.account(presented.as_bytes()), now) {
+            drop(logins);
+            self.metrics.banned_logins.get_or_create(&entrance.name()).inc();
+            return Err(left);
+        }
+        drop(logins);
+        let Some(rate) = &self.guard.session_rate else { return Ok(()) };
+        let mut sessions = self.guard.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = sessions.entry(origin, now, Bucket::full(now)).take(rate, now);
+        drop(sessions);
+        taken.inspect_err(|_| {
+            self.metrics.hurried_sessions.inc();
+        })
+    }
+
+    /// A secret that cannot be guessed was right: a later ban of the address spares its owner.
+    pub fn machine_logged_in(&self, origin: Origin, presented: &str) {
+        let mut logins = self.guard.logins();
+        let account = logins.account(presented.as_bytes());
+        logins.succeeded(origin, account, self.clock.instant());
+    }
+
+    /// What was presented is wrong. Returns when the answer may leave.
+    pub async fn secret_was_wrong(&self, entrance: Entrance, origin: Origin, presented: &str, began: Instant) {
+        let account = self.guard.logins().account(presented.as_bytes());
+        self.login_failed(entrance, origin, account, began).await;
+    }
+
+    /// How long an address stays banned.
+    pub fn ban_left(&self, origin: Origin) -> Duration {
+        self.guard.logins().ban_left(origin, self.clock.instant())
+    }
+
+    async fn login_failed(&self, entrance: Entrance, origin: Origin, account: Account, began: Instant) {
+        self.metrics.failed_logins.get_or_create(&entrance.name()).inc();
+        let now = self.clock.instant();
+        let failed = self.guard.logins().failed(origin, account, now);
+        if failed.is_banned_now {
+            self.metrics.bans.inc();
+            info!("banned {origin} for {} s after too many failed logins", self.config.limits.ban_s);
+        }
+        let spent = now.saturating_duration_since(began);
+        let steps = spent.as_nanos() / ANSWER_STEP.as_nanos() + 1;
+        let rounded = ANSWER_STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        tokio::time::sleep(rounded.saturating_sub(spent) + failed.delay).await;
+    }
+
+    /// A connection of this agent was taken over. Where two places keep doing that to each other, the operator hears of it.
+    pub fn taken_over(&self, agent: AgentId, name: &str) {
+        if self.guard.logins().taken_over(agent, self.clock.instant()) {
+            self.metrics.clone_alarms.inc();
+            warn!("two places keep taking {name} from each other: are its credentials on two devices?");
+        }
+    }
+
+    /// Gauges of the guard, before they are scraped.
+    pub(super) fn measure_guard(&self) {
+        let metrics: &Metrics = &self.metrics;
+        let mut remembered: Vec<(&'static str, usize)> = self.guard.logins().sizes().to_vec();
+        for entrance in Entrance::ALL {
+            let door = self.guard.door(entrance);
+            let (sockets, handshakes) = door.population();
+            let rates = door.origins();
+            drop(door);
+            metrics.sockets.get_or_create(&entrance.name()).set(sockets.into());
+            metrics.shaking_hands.get_or_create(&entrance.name()).set(handshakes.into());
+            match entrance {
+                Entrance::Mqtt => remembered.push(("mqtt_rates", rates)),
+                Entrance::Http => remembered.push(("http_rates", rates)),
+                Entrance::Admin => {}
+            }
+        }
+        metrics.crowded_requests.inc_by(self.guard.crowded.swap(0, Ordering::Relaxed));
+        let sessions = self.guard.sessions.lock().unwrap_or_else(PoisonError::into_inner).len();
+        remembered.push(("session_rates", sessions));
+        for (table, slots) in remembered {
+            metrics.remembered.get_or_create(&TableName { table }).set(i64::try_from(slots).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Failed logins: who is slowed down, who is banned, and who comes back too often. A stranger can never lock a device out: bans are for
+//! addresses, and spare the accounts that logged in from there before.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
+};
+
+use super::{
+    bucket::{Bucket, Rate},
+    table::{Fading, Table},
+};
+use crate::ids::{AgentId, Origin};
+
+/// Failures of an account that are answered without delay: people mistype.
+const FREE_FAILURES: u32 = 3;
+/// The delay after those; it doubles with each failure.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// Without a failure for so long, an account begins anew.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// An account that logged in from an origin is known there for so long.
+const KNOWN_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// Longest that a client which comes back too often waits for its answer.
+pub const HELD_MAX: Duration = Duration::from_secs(10);
+/// Connects that wait for a token at most, so that the wait of the last one stays short.
+const HELD_CONNECTS_MAX: u32 = 3;
+/// Takeovers of one account that a bad network explains: so many at once, so many per minute.
+const TAKEOVERS_BURST: u32 = 10;
+const TAKEOVERS_PER_MINUTE: u32 = 6;
+/// One alarm per account in this time.
+const ALARM_EVERY: Duration = Duration::from_secs(3600);
+
+/// What is counted of logins.
+#[derive(Debug, Clone, Default)]
+pub struct LoginLimits {
+    /// Failures of one origin before it is banned; `None`: nobody is.
+    pub failures: Option<Rate>,
+    /// How long.
+    pub ban: Duration,
+    /// Longest delay of the answer to a failure.
+    pub delay_max: Duration,
+    /// Connects of one device; `None`: as many as it likes.
+    pub reconnects: Option<Rate>,
+    /// Slots of each table.
+    pub slots: usize,
+}
+
+/// A name or a token that somebody presents, as tables know it: by its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Account(u64);
+
+/// What to do with somebody who wants to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Look at what he presents.
+    Go,
+    /// Do so after a while.
+    Hold(Duration),
+    /// Refuse without looking; the ban ends then.
+    Banned(Duration),
+}
+
+/// What a failure costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// How long the answer waits.
+    pub delay: Duration,
+    /// Whether this very failure brought a ban.
+    pub is_banned_now: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    failures: Bucket,
+    banned_until: Instant,
+}
+
+impl Fading for Record {
+    fn gone_at(&self) -> Instant {
+        self.failures.gone_at().max(self.banned_until)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Strikes {
+    count: u32,
+    forgiven_at: Instant,
+}
+
+impl Fading for Strikes {
+    fn gone_at(&self) -> Instant {
+        self.forgiven_at
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Until(Instant);
+
+impl Fading for Until {
+    fn gone_at(&self) -> Instant {
+        self.0
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Takeovers {
+    bucket: Bucket,
+    quiet_until: Instant,
+}
+
+impl Fading for Takeovers {
+    fn gone_at(&self) -> Instant {
+        self.bucket.gone_at().max(self.quiet_until)
+    }
+}
+
+/// What is remembered of logins.
+#[derive(Debug)]
+pub struct Logins {
+    limits: LoginLimits,
+    takeover_rate: Option<Rate>,
+    hasher: RandomState,
+    records: Table<Origin, Record>,
+    strikes: Table<Account, Strikes>,
+    known: Table<(Origin, Account), Until>,
+    friendly: Table<Origin, Until>,
+    reconnects: Table<Account, Bucket>,
+    takeovers: Table<AgentId, Takeovers>,
+}
+
+impl Logins {
+    /// Nobody tried yet.
+    pub fn new(limits: LoginLimits) -> Logins {
+        let slots = limits.slots;
+        Logins {
+            takeover_rate: Rate::new(TAKEOVERS_PER_MINUTE, Duration::from_secs(60), TAKEOVERS_BURST),
+            hasher: RandomState::new(),
+            records: Table::new(slots),
+            strikes: Table::new(slots),
+            known: Table::new(slots),
+            friendly: Table::new(slots),
+            reconnects: Table::new(slots),
+            takeovers: Table::new(slots),
+            limits,
+        }
+    }
+
+    /// How tables know this name or token.
+    pub fn account(&self, name: &[u8]) -> Account {
+        Account(self.hasher.hash_one(name))
+    }
+
+    /// Somebody wants to log in.
+    pub fn before(&self, origin: Origin, account: Account, now: Instant) -> Before {
+        let ban = self.ban_left(origin, now);
+        if ban > Duration::ZERO && !self.knows(origin, account, now) {
+            return Before::Banned(ban);
+        }
+        let hold = match (&self.limits.reconnects, self.reconnects.get(&account)) {
+            (Some(rate), Some(bucket)) => bucket.wait(rate, now).min(HELD_MAX),
+            _ => Duration::ZERO,
+        };
+        if hold > Duration::ZERO { Before::Hold(hold) } else { Before::Go }
+    }
+
+    /// How long an origin stays banned.
+    pub fn ban_left(&self, origin: Origin, now: Instant) -> Duration {
+        self.records.get(&origin).map_or(Duration::ZERO, |it| it.banned_until.saturating_duration_since(now))
+    }
+
+    /// Whether nobody from there needs to be listened to: it is banned, and no account is known there.
+    pub fn is_hopeless(&self, origin: Origin, now: Instant) -> bool {
+        self.ban_left(origin, now) > Duration::ZERO && self.friendly.get(&origin).is_none_or(|it| it.0 <= now)
+    }
+
+    fn knows(&self, origin: Origin, account: Account, now: Instant) -> bool {
+        self.known.get(&(origin, account)).is_some_and(|it| it.0 > now)
+    }
+
+    /// A login with a secret that cannot be guessed succeeded: a later ban of the origin spares this account.
+    pub fn succeeded(&mut self, origin: Origin, account: Account, now: Instant) {
+        let until = now + KNOWN_FOR;
+        self.known.entry((origin, account), now, Until(until)).0 = until;
+        self.friendly.entry(origin, now, Until(until)).0 = until;
+    }
+
+    /// A device connected: too often, and the next one waits.
+    pub fn connected(&mut self, account: Account, now: Instant) {
+        if let Some(rate) = self.limits.reconnects {
+            self.reconnects.entry(account, now, Bucket::full(now)).owe(&rate, now, HELD_CONNECTS_MAX);
+        }
+    }
+
+    /// A login failed.
+    pub fn failed(&mut self, origin: Origin, account: Account, now: Instant) -> Failed {
+        let strikes = self.strikes.entry(account, now, Strikes { count: 0, forgiven_at: now });
+        if strikes.forgiven_at <= now {
+            strikes.count = 0;
+        }
+        strikes.count = strikes.count.saturating_add(1);
+        strikes.forgiven_at = now + FORGIVEN_AFTER;
+        let delay = delay_after(strikes.count).min(self.limits.delay_max);
+        Failed { delay, is_banned_now: self.counts_against(origin, now) }
+    }
+
+    fn counts_against(&mut self, origin: Origin, now: Instant) -> bool {
+        let Some(rate) = self.limits.failures else { return false };
+        let fresh = Record { failures: Bucket::full(now), banned_until: now };
+        let record = self.records.entry(origin, now, fresh);
+        let was_banned = record.banned_until > now;
+        let is_too_much = record.failures.take(&rate, now).is_err();
+        if is_too_much && !was_banned {
+            record.banned_until = now + self.limits.ban;
+        }
+        is_too_much && !was_banned && self.limits.ban > Duration::ZERO
+    }
+
+    /// A connection of this agent was taken over by a newer one. True, once in a while: two places keep doing that to each other.
+    pub fn taken_over(&mut self, agent: AgentId, now: Instant) -> bool {
+        let Some(rate) = self.takeover_rate else { return false };
+        let entry = self.takeovers.entry(agent, now, Takeovers { bucket: Bucket::full(now), quiet_until: now });
+        let is_too_much = entry.bucket.take(&rate, now).is_err();
+        let is_news = is_too_much && entry.quiet_until <= now;
+        if is_news {
+            entry.quiet_until = now + ALARM_EVERY;
+        }
+        is_news
+    }
+
+    /// The tables by name, and how many slots of each are in use.
+    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+        [
+            ("failed_addresses", self.records.len()),
+            ("failed_accounts", self.strikes.len()),
+            ("known_accounts", self.known.len()),
+            ("known_addresses", self.friendly.len()),
+            ("reconnects", self.reconnects.len()),
+            ("takeovers", self.takeovers.len()),
+        ]
+    }
+}
+
+fn delay_after(failures: u32) -> Duration {
+    match failures.checked_sub(FREE_FAILURES + 1) {
+        None => Duration::ZERO,
+        Some(doubled) => FIRST_DELAY.saturating_mul(1 << doubled.min(16)),
+    }
+}
+
+#[cfg(test)]
+#[path = "logins_tests.rs"]
+mod tests;

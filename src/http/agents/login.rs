@@ -1,0 +1,66 @@
+//! Requests that present a secret which nobody knows yet: sessions and enrollments. Guesses cost time, and too many a ban.
+
+use axum::{
+    http::{Method, StatusCode},
+    response::Response,
+};
+use serde_json::Value;
+
+use super::{Api, Request, route};
+use crate::{
+    flows::guard::Entrance,
+    http::{error::ApiError, visitor::too_often},
+    ids::Origin,
+};
+
+/// What somebody presents to be let in.
+struct Presented {
+    text: String,
+    /// A token, which nobody guesses; not a person's password.
+    is_token: bool,
+}
+
+/// Answers a request; one that presents a secret is answered when the guard lets it.
+pub async fn guarded(api: &Api, origin: Origin, request: &Request) -> Result<Response, ApiError> {
+    let Some(Presented { text, is_token }) = presented(request) else { return route(api, request).await };
+    let flows = &api.flows;
+    if let Err(wait) = flows.may_log_in(Entrance::Http, origin, &text) {
+        return Ok(too_often(wait));
+    }
+    let began = flows.clock.instant();
+    let answer = route(api, request).await;
+    match &answer {
+        Err(error) if is_wrong_secret(error) => {
+            flows.secret_was_wrong(Entrance::Http, origin, &text, began).await;
+        }
+        Ok(_) if is_token => flows.machine_logged_in(origin, &text),
+        _ => {}
+    }
+    answer
+}
+
+fn presented(request: &Request) -> Option<Presented> {
+    let first_input = match request.params.get("input") {
+        Some(Value::Array(many)) => many.first(),
+        one => one,
+    };
+    let (text, is_token) = match request.endpoint() {
+        "initSession" => match request.text("user_token") {
+            none if none.is_empty() => (request.text("login"), false),
+            token => (token, true),
+        },
+        "PluginFlyvemdmAgent" | "PluginStorkmdmAgent" if request.method == Method::POST => {
+            let token = first_input.and_then(|it| it["_invitation_token"].as_str()).unwrap_or_default();
+            // It is used up now: whoever presents it again is no friend.
+            (token.to_owned(), false)
+        }
+        _ => return None,
+    };
+    Some(Presented { text, is_token })
+}
+
+/// Neither a form that is not filled in nor a server that cannot answer is a guess.
+fn is_wrong_secret(error: &ApiError) -> bool {
+    matches!(error.code, "ERROR_GLPI_LOGIN" | "ERROR_GLPI_LOGIN_USER_TOKEN")
+        || (error.code == "ERROR_GLPI_ADD" && error.status == StatusCode::BAD_REQUEST)
+}

@@ -1,0 +1,190 @@
+//! HTTP connections: accepted like those of MQTT, with a time for every wait. What is asked and answered is decided in `http`.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::Sleep,
+};
+use tracing::debug;
+
+use super::{
+    handshake::Handshakes,
+    listener::{accept, turn_away},
+    tls::Tls,
+};
+use crate::flows::{
+    Flows,
+    guard::{Entrance, Place},
+};
+
+/// A listener and what it offers.
+pub struct Web {
+    /// Whose API.
+    pub entrance: Entrance,
+    /// Where connections arrive.
+    pub listener: TcpListener,
+    /// What is answered.
+    pub routes: Router,
+    /// Every connection begins with a handshake.
+    pub security: Option<(Arc<Tls>, Arc<Handshakes>)>,
+}
+
+/// Serves HTTP until it is told to stop, and then until the requests that it has are answered.
+pub async fn serve(flows: Arc<Flows>, web: Web, mut stopped: watch::Receiver<bool>) {
+    // Nothing is sent: it closes when the last connection is gone.
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    loop {
+        let (socket, peer) = tokio::select! {
+            accepted = accept(&web.listener) => accepted,
+            () = told(&mut stopped) => break,
+        };
+        let Some(place) = flows.enter(web.entrance, peer.ip(), web.security.is_some()) else {
+            turn_away(&socket);
+            continue;
+        };
+        let (flows_too, routes, stopped, alive) = (flows.clone(), web.routes.clone(), stopped.clone(), alive.clone());
+        match &web.security {
+            None => drop(tokio::spawn(talk(flows_too, socket, peer, routes, stopped, (place, alive)))),
+            Some((tls, handshakes)) => {
+                let serve = move |stream, place| talk(flows_too, stream, peer, routes, stopped, (place, alive));
+                handshakes.shake(flows.clone(), tls.http(), socket, place, serve);
+            }
+        }
+    }
+    drop((web.listener, alive));
+    all_gone.recv().await;
+}
+
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end as well.
+    let _ = stopped.wait_for(|it| *it).await;
+}
+
+async fn talk(
+    flows: Arc<Flows>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    routes: Router,
+    mut stopped: watch::Receiver<bool>,
+    _present: (Place, mpsc::Sender<()>),
+) {
+    let config = &flows.config;
+    let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
+    let routes = TowerToHyperService::new(routes);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.call(request)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(config.http.header_timeout_s.into()))
+            .max_buf_size(config.http.header_bytes_max as usize)
+            .serve_connection(TokioIo::new(Patient { stream, patience, waiting: None }), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(problem) = ended {
+        debug!(peer.addr = %peer, "an HTTP connection ended: {problem}");
+    }
+}
+
+/// A stream whose reader must take something once in a while.
+struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    /// Nothing moves: how long already?
+    fn measure<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.waiting = None;
+            return outcome;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // How long a reader of ours waits is its own business.
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.measure(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.measure(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.measure(context, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.measure(context, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+        let (here, mut there) = tokio::io::duplex(4);
+        let mut patient = Patient { stream: here, patience: Duration::from_secs(1), waiting: None };
+        let slow = tokio::spawn(async move {
+            for _ in 0..8 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::io::AsyncReadExt::read_u8(&mut there).await.unwrap();
+            }
+            there
+        });
+        patient.write_all(&[0; 12]).await.unwrap();
+        let _deaf = slow.await.unwrap();
+        assert_eq!(patient.write_all(&[0; 1]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,234 @@
+//! Attacks on HTTP, and the care that its answers take.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use crate::support::{
+    PATIENCE, Phone, Server,
+    enrollment::{self, Http, Profile},
+    phone::tls,
+    stranger::{STRANGE, asks, asks_port, connect_from, ends, get},
+    until,
+};
+
+fn api_token(phone: &Phone) -> String {
+    phone.settings["api_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn guesses_at_tokens_end_in_a_ban_that_spares_who_is_known() {
+    let server = Server::with(&[("MDMQ_LIMITS__FAILED_LOGINS_BURST", "10")]).await;
+    let (known, unknown) = (server.enrolled("KNOWN").await, server.enrolled("UNKNOWN").await);
+    let opens = async |phone: &Phone| {
+        let header = format!("Authorization: user_token {}\r\n", api_token(phone));
+        asks(&server, STRANGE, &get("/initSession", &header)).await.unwrap()
+    };
+    assert_eq!(opens(&known).await.0, 200);
+    let mut statuses = Vec::new();
+    for n in 0..20 {
+        statuses.push(asks(&server, STRANGE, &get(&format!("/initSession?user_token=guess{n}"), "")).await.unwrap());
+    }
+    let (first, last) = (&statuses[0], &statuses[19]);
+    assert_eq!(
+        (first.0, serde_json::from_str(&first.2).ok()),
+        (401, Some(json!(["ERROR_GLPI_LOGIN_USER_TOKEN", "parameter user_token seems invalid"])))
+    );
+    assert_eq!(
+        (last.0, serde_json::from_str(&last.2).ok()),
+        (429, Some(json!(["ERROR_TOO_MANY_REQUESTS", "Too many attempts, try again later"])))
+    );
+    assert!(last.1.contains("retry-after: 300") || last.1.contains("retry-after: 29"), "{}", last.1);
+    assert_eq!(opens(&known).await.0, 200, "it opened a session from there before");
+    assert_eq!(opens(&unknown).await.0, 429);
+    Http::of(&server).session(&api_token(&unknown)).await;
+    assert!(server.metric("mdm_bans_total").await >= 1.0);
+}
+
+#[tokio::test]
+async fn sessions_and_enrollments_of_one_address_have_a_rate() {
+    let limits = [("MDMQ_LIMITS__ADDRESS_SESSIONS_PER_S", "1"), ("MDMQ_LIMITS__ADDRESS_SESSIONS_BURST", "5")];
+    let server = Server::with(&limits).await;
+    let phone = server.enrolled("HURRIED").await;
+    let header = format!("Authorization: user_token {}\r\n", api_token(&phone));
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(asks(&server, STRANGE, &get("/initSession", &header)).await.unwrap());
+    }
+    assert_eq!(answers[0].0, 200);
+    let (status, head, _) = answers.iter().find(|it| it.0 != 200).expect("some are refused");
+    assert!(*status == 429 && head.contains("retry-after: 1"), "{head}");
+    assert!(server.metric("mdm_sessions_rate_limited_total").await >= 1.0);
+}
+
+#[tokio::test]
+async fn guesses_at_the_administrators_token_are_slowed_down_and_the_right_one_is_not() {
+    let server = Server::with(&[("MDMQ_LIMITS__FAILED_LOGINS_BURST", "3")]).await;
+    let guess = get("/api/v1/agents", "Authorization: Bearer wrong\r\n");
+    let mut statuses = Vec::new();
+    for _ in 0..8 {
+        statuses.push(asks_port(server.ports.admin, STRANGE, &guess).await.unwrap().0);
+        if statuses.last() == Some(&429) {
+            break;
+        }
+    }
+    assert_eq!((statuses.first(), statuses.last()), (Some(&401), Some(&429)), "{statuses:?}");
+    let right = get("/api/v1/agents", &format!("Authorization: Bearer {}\r\n", server.admin_token()));
+    assert_eq!(asks_port(server.ports.admin, STRANGE, &right).await.unwrap().0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_come_byte_by_byte_have_their_time_and_no_more() {
+    let server = Server::with(&[("MDMQ_HTTP__HEADER_TIMEOUT_S", "1")]).await;
+    let before = server.resident_kib();
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect_from(STRANGE, server.ports.http).await.unwrap();
+        stream.write_all(b"GET /initSession HTTP/1.1\r\nX-A: b").await.unwrap();
+        slow.push(stream);
+    }
+    server.enrolled("SERVED").await;
+    for stream in &mut slow {
+        let _ = stream.write_all(b"c").await;
+        ends(stream).await;
+    }
+    assert!(server.resident_kib() < before + (48 << 10));
+}
+
+#[tokio::test]
+async fn many_connections_of_one_address_leave_places_for_the_others() {
+    let server = Server::with(&[("MDMQ_HTTP__ADDRESS_CONNECTIONS_MAX", "50")]).await;
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        open.extend(connect_from(STRANGE, server.ports.http).await);
+    }
+    until("the rest is turned away", async || server.metric("mdm_connections_turned_away_total").await >= 250.0).await;
+    server.enrolled("SERVED").await;
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let server = Server::start().await;
+    let mut stream = connect_from(STRANGE, server.ports.http).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
+    for _ in 0..1000 {
+        if stream.write_all(line.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    ends(&mut stream).await;
+    server.enrolled("SERVED").await;
+}
+
+#[tokio::test]
+async fn bodies_beyond_what_memory_may_hold_are_asked_to_come_again() {
+    let limits = [("MDMQ_HTTP__BODY_BYTES_MAX", "1000000"), ("MDMQ_HTTP__BODIES_BYTES_MAX", "1500000")];
+    let server = Server::with(&limits).await;
+    let head = "POST /initSession HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n";
+    let mut first = connect_from(STRANGE, server.ports.http).await.unwrap();
+    first.write_all(head.as_bytes()).await.unwrap();
+    first.write_all(&[b' '; 900_000]).await.unwrap();
+    until("the second finds no room", async || {
+        let body = " ".repeat(1_000_000);
+        let (status, _, text) = asks(&server, STRANGE, &format!("{head}{body}")).await.unwrap_or_default();
+        status == 503 && text.contains("busy")
+    })
+    .await;
+    assert!(server.metric("mdm_requests_crowded_out_total").await >= 1.0);
+    drop(first);
+    until("there is room again", async || {
+        let body = " ".repeat(1_000_000);
+        asks(&server, STRANGE, &format!("{head}{body}")).await.is_some_and(|it| it.0 == 400)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_answer_is_careful_and_over_tls_it_insists_on_tls() {
+    let server = Server::with(&[("MDMQ_HTTP__TLS_LISTEN", "127.0.0.1:0")]).await;
+    let careful =
+        ["x-content-type-options: nosniff", "referrer-policy: no-referrer", "content-security-policy: ", "no-store"];
+    let check = |head: &str| {
+        for line in careful {
+            assert!(head.contains(line), "{line} in {head}");
+        }
+    };
+    for path in ["/initSession", "/getFullSession", "/nothing", "/openapi.json", "/deeplink/?data=x"] {
+        let (_, head, _) = asks(&server, STRANGE, &get(path, "")).await.unwrap();
+        check(&head);
+        assert!(!head.contains("strict-transport-security"), "{head}");
+    }
+    for path in ["/api/v1/agents", "/metrics", "/healthz"] {
+        check(&asks_port(server.ports.admin, STRANGE, &get(path, "")).await.unwrap().1);
+    }
+    assert_ne!(server.ports.http_tls, 0);
+    let mut stream = tls(server.ports.http_tls, &server.ca_file()).await;
+    stream.write_all(get("/initSession", "").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 400 ") && answer.contains("error_login_parameters_missing"), "{answer}");
+    assert!(answer.contains("strict-transport-security: max-age="), "{answer}");
+    check(&answer);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_life_is_over_although_it_is_used() {
+    let server = Server::with(&[("MDMQ_HTTP__SESSION_LIFE_S", "2")]).await;
+    let phone = server.enrolled("SHORT").await;
+    let http = Http::of(&server);
+    let session = http.session(&api_token(&phone)).await;
+    assert_eq!(http.get("/getFullSession", &session).await.0, 200);
+    until("the session is over", async || http.get("/getFullSession", &session).await.0 == 401).await;
+}
+
+/// Whoever reads the log, however much was asked to be in it, learns no secret.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_holds_no_secret_at_any_level() {
+    let server = Server::with(&[("MDMQ_LOG__LEVEL", "trace"), ("MDMQ_HTTP__TLS_LISTEN", "127.0.0.1:0")]).await;
+    let invitation = enrollment::invite(&server, "DISCREET", 0).await;
+    let mut phone = enrollment::enroll_with(&server, "DISCREET", &Profile::android(), &invitation).await;
+    phone.comes_up(&server).await;
+    phone.says("Status/Ping", "!").await;
+    let http = Http::of(&server);
+    let session = http.session(&api_token(&phone)).await;
+    for path in [format!("/getFullSession?session_token={session}"), "/initSession?user_token=wrong-token".into()] {
+        http.get(&path, "").await;
+    }
+    http.send("GET", "/initSession", "", Some(&json!({"login": "ada", "password": "wrong-password"}))).await;
+    let (name, password) = server.service("backend", &["#:rw"]).await;
+    crate::support::phone::Link::service(&server, &name, &password).await;
+    let mut stranger = Phone::new("DISCREET", "wrong-mqtt-password", &phone.topic);
+    assert_eq!(stranger.tries_to_connect(&server).await, 4);
+    let user = json!({"email": "ada@example.com", "password": "correct horse battery"});
+    assert_eq!(server.admin("POST", "/api/v1/users", Some(&user)).await.0, 201);
+    let pair = [("login", "ada@example.com"), ("password", "correct horse battery")];
+    let asked: Value = pair.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    assert_eq!(http.send("GET", "/initSession", "", Some(&asked)).await.0, 200);
+    tokio::time::timeout(Duration::from_secs(20), phone.says_goodbye()).await.unwrap();
+
+    let log = server.log();
+    assert!(log.lines().count() > 100, "trace says a lot");
+    let secrets = [
+        ("user token", invitation.user_token.as_str()),
+        ("invitation token", &invitation.invitation_token),
+        ("password of the device", &phone.password),
+        ("token of the agent", &api_token(&phone)),
+        ("session token", &session),
+        ("password of the service", &password),
+        ("password of a person", "correct horse battery"),
+        ("token of the administrator", &server.admin_token()),
+        ("a wrong token", "wrong-token"),
+        ("a wrong password", "wrong-password"),
+        ("a wrong password of a device", "wrong-mqtt-password"),
+    ];
+    for (what, secret) in secrets {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{what} is in the log");
+    }
+}
