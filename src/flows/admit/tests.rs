@@ -52,6 +52,7 @@ impl World {
             clock,
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
+            guard: crate::flows::guard::Guard::new(&config, Clock::System.instant()),
             certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
             config: Arc::new(config),
             secret_key: SecretKey::random(),
