@@ -55,7 +55,7 @@ impl Default for Http {
             body_bytes_max: 8 << 20,
             request_timeout_s: 30,
             header_timeout_s: 15,
-            header_bytes_max: 32_768,
+            header_bytes_max: 65_536,
             connections_max: 10_000,
             address_connections_max: 2_500,
             bodies_bytes_max: 64 << 20,

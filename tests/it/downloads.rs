@@ -28,6 +28,7 @@ async fn the_download_of_the_use_cases_works_word_for_word() {
     content-disposition: attachment; filename="b_1_q_0_p_0.jpg"
     content-length: 504750
     content-range: bytes 0-504749/504750
+    content-security-policy: default-src 'none'; frame-ancestors 'none'
     content-transfer-encoding: binary
     content-type: application/octet-stream
     date: (a time)
@@ -35,6 +36,9 @@ async fn the_download_of_the_use_cases_works_word_for_word() {
     expires: Mon, 26 Nov 1962 00:00:00 GMT
     last-modified: (a time)
     pragma: private
+    referrer-policy: no-referrer
+    x-content-type-options: nosniff
+    x-frame-options: DENY
     "#);
 
     let application = written(&world.server, "probe.apk", &apk::apk("org.example.probe", "1.2.3", 10_203));

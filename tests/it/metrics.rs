@@ -14,6 +14,16 @@ const METRICS: &[&str] = &[
     "mdm_outbox_messages gauge",
     "mdm_messages_posted counter",
     "mdm_wills counter",
+    "mdm_failed_logins counter",
+    "mdm_bans counter",
+    "mdm_clone_alarms counter",
+    "mdm_connects_held counter",
+    "mdm_sessions_rate_limited counter",
+    "mdm_requests_crowded_out counter",
+    "mdm_open_sockets gauge",
+    "mdm_tls_handshakes_in_progress gauge",
+    "mdm_remembered gauge",
+    "mdm_http_answers counter",
 ];
 
 #[tokio::test]
