@@ -192,8 +192,17 @@ impl Flows {
 
     async fn revoke(&self, which: Which, reason: &str) -> Result<Revocation, StoreError> {
         let done = self.store.revoke_certificates(which, reason.to_owned(), self.clock.now()).await?;
+        if !done.serial_numbers.is_empty() {
+            info!("revoked {} certificates: {reason}", done.serial_numbers.len());
+        }
         self.count_certificates("revoked", done.serial_numbers.len());
         self.agents_changed(&done.agents);
+        for name in &done.accounts {
+            // Which of its connections came in with it is not remembered: they are few, and come back with what they still have.
+            if let Some(account) = self.store.account_named(name).await? {
+                self.hub.revoke_account(account);
+            }
+        }
         Ok(done)
     }
 
@@ -203,13 +212,15 @@ impl Flows {
     /// The database failed.
     pub async fn certificates_named(&self, which: &str) -> Result<Vec<CertificateView>, StoreError> {
         if let Some(number) = typed_serial_number(which) {
-            let filter = CertificateFilter { serial_number: Some(number), ..CertificateFilter::default() };
+            let filter =
+                CertificateFilter { serial_number: Some(number), with_pem: true, ..CertificateFilter::default() };
             let found = self.store.certificates(&filter).await?;
             if !found.is_empty() {
                 return Ok(found);
             }
         }
-        let filter = CertificateFilter { serial: Some(which.to_owned()), ..CertificateFilter::default() };
+        let filter =
+            CertificateFilter { serial: Some(which.to_owned()), with_pem: true, ..CertificateFilter::default() };
         self.store.certificates(&filter).await
     }
 

@@ -31,7 +31,7 @@ const SESSIONS: &[Endpoint] = &[
 #[rustfmt::skip]
 const DEVICES: &[Endpoint] = &[
     Endpoint("post", "/PluginFlyvemdmAgent", "Enroll the device of an invited person", &[]),
-    Endpoint("put",  "/PluginFlyvemdmAgent/{id}", "Report as an agent; command or move one as an operator", &[]),
+    Endpoint("put",  "/PluginFlyvemdmAgent/{id}", "Report as an agent, or ask for the next certificate with `csr`; command or move one as an operator", &[]),
     Endpoint("post", "/PluginFlyvemdmGeolocation", "Report the own position", &[]),
     Endpoint("put",  "/PluginFlyvemdmTaskstatus/{id}", "Report how far a task got", &[]),
     Endpoint("put",  "/User/{id}", "Change a user; everybody may change own names, phones and addresses", &[]),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, EntityId},
+    ids::{AccountId, AgentId, EntityId},
     mdm::agent::Agent,
 };
 
@@ -81,7 +81,8 @@ pub struct CertificateView {
     pub revoked_at: Option<String>,
     /// Why it was revoked.
     pub reason: String,
-    /// Itself.
+    /// Itself; lists leave it out.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub pem: String,
 }
 
@@ -96,6 +97,8 @@ pub struct CertificateFilter {
     pub state: Option<String>,
     /// Those that are taken now, and end before this moment.
     pub ends_before: Option<(Timestamp, Timestamp)>,
+    /// Whether the certificates themselves are wanted.
+    pub with_pem: bool,
 }
 
 /// What a CONNECT must know of a certificate.
@@ -150,6 +153,8 @@ pub struct Revocation {
     pub serial_numbers: Vec<String>,
     /// Whose they are.
     pub agents: Vec<AgentId>,
+    /// Names in foreign certificates of back ends.
+    pub accounts: Vec<String>,
     /// How many matched, those that were revoked before included.
     pub known: usize,
 }
@@ -227,7 +232,9 @@ impl Store {
     pub async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateView>, StoreError> {
         let (from, to) = filter.ends_before.map_or((-1, -1), |(now, end)| (now.0, end.0));
         let question = Statement::new(
-            "select * from certificate where ($1 = '' or serial = $1) and ($2 = '' or serial_number = $2) \
+            "select serial_number, fingerprint, issuer, is_foreign, agent_id, entity_id, serial, state, issued_at, not_before, \
+             not_after, ends_at, revoked_at, reason, case when $7 then pem else '' end as pem \
+             from certificate where ($1 = '' or serial = $1) and ($2 = '' or serial_number = $2) \
              and ($3 = '' or state = $3) and ($5 < 0 or (ends_at between $4 and $5 and state <> 'revoked')) \
              order by certificate_id desc limit $6",
             [
@@ -237,6 +244,7 @@ impl Store {
                 Value::from(from),
                 to.into(),
                 LIST_ROWS_MAX.into(),
+                filter.with_pem.into(),
             ],
         );
         Ok(self.rows(question).await?.iter().map(view).collect())
@@ -274,6 +282,15 @@ impl Store {
             (row.text("serial_number"), Timestamp(row.opt_int("revoked_at").unwrap_or_default()), row.text("reason"))
         };
         Ok(rows.iter().map(line).collect())
+    }
+
+    /// The back end with this name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn account_named(&self, name: &str) -> Result<Option<AccountId>, StoreError> {
+        let question = Statement::new("select account_id from service_account where name = $1", [name.into()]);
+        Ok(self.row(question).await?.map(|row| AccountId(row.int("account_id"))))
     }
 
     /// Changes whenever a certificate is revoked, here or by another server on this database.
@@ -346,7 +363,7 @@ impl Store {
 async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Result<Revocation, StoreError> {
     let found = |condition: &str, args: Vec<Value>| {
         Statement::new(
-            format!("select certificate_id, serial_number, agent_id, state from certificate where {condition}"),
+            format!("select certificate_id, serial_number, agent_id, serial, state from certificate where {condition}"),
             args,
         )
     };
@@ -383,7 +400,10 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
         ))
         .await?;
         done.serial_numbers.push(row.text("serial_number"));
-        done.agents.extend(row.opt_int("agent_id").map(AgentId));
+        match row.opt_int("agent_id") {
+            Some(agent) => done.agents.push(AgentId(agent)),
+            None => done.accounts.push(row.text("serial")),
+        }
     }
     done.agents.sort_unstable();
     done.agents.dedup();
@@ -410,7 +430,7 @@ async fn revoke_all(tx: &mut Tx, reason: &str, at: Timestamp) -> Result<Revocati
     agents.sort_unstable();
     agents.dedup();
     let serial_numbers: Vec<String> = rows.iter().map(|row| row.text("serial_number")).collect();
-    Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents })
+    Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents, accounts: Vec::new() })
 }
 
 /// Writes a certificate down. One that is known already stays as it is.

@@ -48,6 +48,8 @@ async fn a_device_that_sends_a_request_logs_in_with_its_certificate_alone() {
     assert_eq!(certificate.subject().to_string(), "CN=AZERTY");
     let text = format!("{:?}", certificate.subject_alternative_name().unwrap().unwrap().value);
     assert!(text.contains(&format!("urn:mdmq:agent:{}:entity:0:serial:AZERTY", row["agent"])), "{text}");
+    assert_eq!(server.cli(&["certs", "show", "AZERTY"]).await[0]["pem"], shown.pem.as_str());
+    assert!(row["pem"].is_null(), "lists leave it out");
     assert_eq!(server.cli(&["certs", "show", &shown.number()]).await, server.cli(&["certs", "show", "AZERTY"]).await);
     assert_eq!(rows(&server.cli(&["certs", "list", "--expiring-days", "100"]).await).len(), 1);
     assert_eq!(rows(&server.cli(&["certs", "list", "--expiring-days", "10"]).await).len(), 0);
@@ -379,10 +381,15 @@ async fn devices_log_in_with_certificates_of_the_operators_own_authority() {
     assert_eq!(Client::new(&server, Some(&ours)).comes(&server).await.code(), 0, "both authorities are trusted");
     assert_eq!(Client::new(&server, Some(&ca.signs("NOBODY", |_| {}))).comes(&server).await.code(), NOT_AUTHORIZED);
     let (name, password) = server.service("backend", &["#:rw"]).await;
-    let backend = Client::new(&server, Some(&ca.signs("backend", |_| {})));
-    assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), 0);
+    let of_backend = ca.signs("backend", |_| {});
+    let backend = Client::new(&server, Some(&of_backend));
+    let mut backend_link = backend.says(&server, &named(&name, Some(&password))).await.link();
     assert_eq!(backend.says(&server, &named(&name, Some("wrong"))).await.code(), BAD_CREDENTIALS);
     assert_eq!(backend.comes(&server).await.code(), NOT_AUTHORIZED);
+    backend_link.heard_so_far().await;
+    server.cli(&["certs", "revoke", &of_backend.number()]).await;
+    backend_link.is_closed().await;
+    assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), NOT_AUTHORIZED);
 
     // It was seen, so it is listed. Its authority revokes it: the connection closes, new handshakes fail.
     assert_eq!(server.cli(&["certs", "show", "4a01"]).await[0]["is_foreign"], true);

@@ -7,7 +7,7 @@ use super::{Admitted, Device, Proof, Verdict, admitted};
 use crate::{
     broker::outbox::Outbox,
     flows::{Flows, secrets},
-    ids::{EntityId, Serial},
+    ids::{AgentId, CredentialId, EntityId, Serial},
     metrics::Outcome,
     mqtt::packet::{Connect, ConnectCode},
     pki::identity::{Claim, ClientIdentity},
@@ -69,7 +69,8 @@ impl Flows {
             Ok(found) => found,
             Err(unfit) => return Ok(self.unfit(unfit)),
         };
-        self.note_first_sight(identity, &found).await?;
+        let (agent, entity) = (Some(found.agent.id), Some(found.agent.entity));
+        self.note_first_sight(identity, agent, entity, found.agent.serial.as_str()).await?;
         let FoundAgent { agent, has_open_commands, has_removals } = found;
         let proof = Proof { credential, certificate: Some(identity.clone()) };
         let device = Device { agent, proof, has_older_credentials, has_open_commands, has_removals };
@@ -132,7 +133,7 @@ impl Flows {
         &self,
         connect: &Connect,
         found: FoundAgent,
-    ) -> Result<Result<(FoundAgent, Option<crate::ids::CredentialId>, bool), Unfit>, StoreError> {
+    ) -> Result<Result<(FoundAgent, Option<CredentialId>, bool), Unfit>, StoreError> {
         let serial = found.agent.serial.as_str();
         if connect.username.as_deref().is_some_and(|it| it != serial) {
             return Ok(Err(Unfit::Mismatch));
@@ -162,13 +163,23 @@ impl Flows {
         }
         let logins = self.store.logins(username).await?;
         match logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)).map(admitted) {
-            Some(Admitted::Service(account)) => Ok(self.admit_service(account)),
+            Some(Admitted::Service(account)) => {
+                self.note_first_sight(identity, None, None, username).await?;
+                self.metrics.certificate_logins.get_or_create(&Outcome { outcome: "accepted" }).inc();
+                Ok(self.admit_service(account))
+            }
             _ => Ok(self.unfit(Unfit::Password)),
         }
     }
 
     /// A foreign certificate gets a row when it first opens a connection, so that people see it and can revoke it.
-    async fn note_first_sight(&self, identity: &ClientIdentity, found: &FoundAgent) -> Result<(), StoreError> {
+    async fn note_first_sight(
+        &self,
+        identity: &ClientIdentity,
+        agent: Option<AgentId>,
+        entity: Option<EntityId>,
+        name: &str,
+    ) -> Result<(), StoreError> {
         if matches!(identity.claim, Claim::Ours(_))
             || self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?.0
         {
@@ -180,9 +191,9 @@ impl Flows {
                 fingerprint: identity.fingerprint.clone(),
                 issuer: identity.issuer.clone(),
                 is_foreign: true,
-                agent: Some(found.agent.id),
-                entity: Some(found.agent.entity),
-                serial: found.agent.serial.as_str().to_owned(),
+                agent,
+                entity,
+                serial: name.to_owned(),
                 issued_at: self.clock.now(),
                 not_before: identity.not_before,
                 not_after: identity.not_after,

@@ -33,6 +33,7 @@ pub async fn list(State(flows): Here, Query(wanted): Query<Wanted>) -> Result<Js
         serial_number: None,
         state: wanted.state,
         ends_before: wanted.expiring_days.map(within),
+        with_pem: false,
     };
     Ok(Json(flows.store.certificates(&filter).await?))
 }
