@@ -125,6 +125,27 @@ async fn half_open_connections_and_stalled_handshakes_take_only_the_places_of_th
     calm.memory_is_bounded(&server);
 }
 
+/// The share of the processor is the scheduler's business; what we can show is what it is told.
+#[tokio::test]
+async fn handshakes_run_on_threads_that_weigh_less_than_those_of_connected_devices() {
+    let server = Server::start().await;
+    server.enrolled("WEIGHED").await.comes_up(&server).await;
+    let niceness_of = |thread: &str| -> (String, i32) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{thread}/stat", server.pid())).unwrap();
+        let (name, figures) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        (name.to_owned(), figures.split_whitespace().nth(16).unwrap().parse().unwrap())
+    };
+    let (_, usual) = niceness_of(&server.pid().to_string());
+    let mut shakers = 0;
+    for thread in std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
+        let (name, niceness) = niceness_of(thread.unwrap().file_name().to_str().unwrap());
+        let expected = if name == "handshake" { (usual + 10).min(19) } else { usual };
+        assert_eq!(niceness, expected, "{name}");
+        shakers += usize::from(name == "handshake");
+    }
+    assert!(shakers >= 1);
+}
+
 #[tokio::test]
 async fn a_connect_that_comes_byte_by_byte_has_its_time_and_no_more() {
     let server = Server::with(&[("MDMQ_MQTT__CONNECT_TIMEOUT_S", "1")]).await;
