@@ -16,8 +16,8 @@ use crate::{
     metrics::Outcome,
 };
 
-/// How nice the threads are: about a tenth of a busy core, all of an idle one.
-const NICENESS: i32 = 10;
+/// How nice the threads are: all of an idle core, hardly anything of a busy one.
+const NICENESS: i32 = 19;
 /// Threads at most, on machines with more cores.
 const THREADS_MAX: usize = 64;
 
