@@ -338,3 +338,14 @@ fn all_files(folder: &str) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+#[test]
+fn the_threat_model_names_only_tests_that_exist() {
+    let code: String =
+        ["src", "tests"].into_iter().flat_map(rust_files).map(|file| fs::read_to_string(file).unwrap()).collect();
+    let model = fs::read_to_string("docs/threat-model.md").unwrap();
+    // Names of tests are sentences: no other word in backticks has so many underscores.
+    let named = model.split('`').skip(1).step_by(2).filter(|it| it.matches('_').count() >= 4 && !it.contains(' '));
+    let absent: Vec<_> = named.filter(|it| !code.contains(&format!("fn {it}("))).map(str::to_owned).collect();
+    assert_none(absent, "Name the test that shows it now, or say under \"What is not defended\" that nothing does.");
+}
