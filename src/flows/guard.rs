@@ -229,9 +229,13 @@ impl Flows {
         let shown = caller.certificate.as_ref().map_or("", |it| it.fingerprint.as_str());
         let name = connect.username.as_deref().filter(|it| !it.is_empty()).unwrap_or(shown);
         let (account, before) = {
-            let logins = self.guard.logins();
+            let mut logins = self.guard.logins();
             let account = logins.account(name.as_bytes());
-            (account, logins.before(origin, account, began))
+            match logins.before(origin, account, began) {
+                // Secrets of machines cannot be guessed: a new phone behind the address of a guesser gets in after a moment.
+                Before::Banned(_) if logins.is_heard(origin, began) => (account, Before::Go),
+                before => (account, before),
+            }
         };
         match before {
             Before::Go => {}

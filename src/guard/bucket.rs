@@ -33,6 +33,11 @@ impl Bucket {
         Bucket { full_at: now }
     }
 
+    /// With none of them.
+    pub fn empty(rate: &Rate, now: Instant) -> Bucket {
+        Bucket { full_at: now + rate.slack + rate.interval }
+    }
+
     /// Takes a token, or says how long there will be none.
     pub fn take(&mut self, rate: &Rate, now: Instant) -> Result<(), Duration> {
         let wait = self.wait(rate, now);

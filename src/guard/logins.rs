@@ -1,5 +1,5 @@
 //! Failed logins: who is slowed down, who is banned, and who comes back too often. A stranger can never lock a device out: bans are for
-//! addresses, and spare the accounts that logged in from there before.
+//! addresses, spare the accounts that logged in from there before, and leave a narrow gap for secrets that cannot be guessed.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -20,6 +20,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const FORGIVEN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// An account that logged in from an origin is known there for so long.
 const KNOWN_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// Logins of a banned origin that are looked at all the same, per second: enough for a new phone behind the same address, nothing for
+/// whoever guesses at machine secrets.
+const HEARD_PER_S: u32 = 10;
 /// Longest that a client which comes back too often waits for its answer.
 pub const HELD_MAX: Duration = Duration::from_secs(10);
 /// Connects that wait for a token at most, so that the wait of the last one stays short.
@@ -73,6 +76,8 @@ pub struct Failed {
 struct Record {
     failures: Bucket,
     banned_until: Instant,
+    /// What is looked at during a ban.
+    heard: Bucket,
 }
 
 impl Fading for Record {
@@ -119,6 +124,7 @@ impl Fading for Takeovers {
 pub struct Logins {
     limits: LoginLimits,
     takeover_rate: Option<Rate>,
+    heard_rate: Option<Rate>,
     hasher: RandomState,
     records: Table<Origin, Record>,
     strikes: Table<Account, Strikes>,
@@ -134,6 +140,7 @@ impl Logins {
         let slots = limits.slots;
         Logins {
             takeover_rate: Rate::new(TAKEOVERS_PER_MINUTE, Duration::from_secs(60), TAKEOVERS_BURST),
+            heard_rate: Rate::new(HEARD_PER_S, Duration::from_secs(1), HEARD_PER_S),
             hasher: RandomState::new(),
             records: Table::new(slots),
             strikes: Table::new(slots),
@@ -168,9 +175,18 @@ impl Logins {
         self.records.get(&origin).map_or(Duration::ZERO, |it| it.banned_until.saturating_duration_since(now))
     }
 
-    /// Whether nobody from there needs to be listened to: it is banned, and no account is known there.
+    /// Whether nobody from there needs to be listened to now: it is banned, no account is known there, and the gap is used up.
     pub fn is_hopeless(&self, origin: Origin, now: Instant) -> bool {
-        self.ban_left(origin, now) > Duration::ZERO && self.friendly.get(&origin).is_none_or(|it| it.0 <= now)
+        let is_heard = |it: &Record| self.heard_rate.is_some_and(|rate| it.heard.wait(&rate, now) == Duration::ZERO);
+        self.ban_left(origin, now) > Duration::ZERO
+            && self.friendly.get(&origin).is_none_or(|it| it.0 <= now)
+            && !self.records.get(&origin).is_some_and(is_heard)
+    }
+
+    /// Whether a secret that cannot be guessed is looked at although its origin is banned. Uses the gap up a little.
+    pub fn is_heard(&mut self, origin: Origin, now: Instant) -> bool {
+        let Some(rate) = self.heard_rate else { return false };
+        self.records.get_mut(&origin).is_some_and(|it| it.heard.take(&rate, now).is_ok())
     }
 
     fn knows(&self, origin: Origin, account: Account, now: Instant) -> bool {
@@ -205,12 +221,13 @@ impl Logins {
 
     fn counts_against(&mut self, origin: Origin, now: Instant) -> bool {
         let Some(rate) = self.limits.failures else { return false };
-        let fresh = Record { failures: Bucket::full(now), banned_until: now };
+        let fresh = Record { failures: Bucket::full(now), banned_until: now, heard: Bucket::full(now) };
         let record = self.records.entry(origin, now, fresh);
         let was_banned = record.banned_until > now;
         let is_too_much = record.failures.take(&rate, now).is_err();
         if is_too_much && !was_banned {
             record.banned_until = now + self.limits.ban;
+            record.heard = self.heard_rate.map_or(record.heard, |rate| Bucket::empty(&rate, now));
         }
         is_too_much && !was_banned && self.limits.ban > Duration::ZERO
     }

@@ -71,6 +71,12 @@ fn a_stranger_locks_out_nobody_who_was_there_before() {
     assert!(!world.logins.is_hopeless(at("192.0.2.9"), world.now), "somebody there is worth listening to");
     world.fails_often("198.51.100.1", "PHONE-1", 100);
     assert!(world.logins.is_hopeless(at("198.51.100.1"), world.now));
+    assert!(!world.logins.is_heard(at("198.51.100.1"), world.now));
+    world.now += SECOND;
+    assert!(!world.logins.is_hopeless(at("198.51.100.1"), world.now), "a new phone there gets in after a moment");
+    let heard = (0..100).filter(|_| world.logins.is_heard(at("198.51.100.1"), world.now)).count();
+    assert_eq!(heard, HEARD_PER_S as usize, "and whoever guesses gets hardly anything");
+    assert!(world.logins.is_hopeless(at("198.51.100.1"), world.now));
     assert_eq!(world.asks("192.0.2.9", "PHONE-1"), Before::Go);
 }
 

@@ -44,6 +44,12 @@ impl<K: Hash + Eq, V: Fading> Table<K, V> {
         self.sets[self.set_of(key)].iter().find(|it| it.0 == *key).map(|it| &it.1)
     }
 
+    /// What is known of this key, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.set_of(key);
+        self.sets[at].iter_mut().find(|it| it.0 == *key).map(|it| &mut it.1)
+    }
+
     /// What is known of this key, or `fresh`, which takes a slot.
     pub fn entry(&mut self, key: K, now: Instant, fresh: V) -> &mut V {
         let at = self.set_of(&key);
