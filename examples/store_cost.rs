@@ -45,7 +45,8 @@ async fn measured(store: &Store, name: &str, change: impl Fn(i64) -> Change) {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&Database::default(), dir.path(), Clock::System, |_| {}).await.unwrap();
+    let key = mdmq::mdm::audit::AuditKey::new([7; 32]);
+    let store = Store::open(&Database::default(), dir.path(), Clock::System, key, |_| {}).await.unwrap();
     let made = store.write(|tx| {
         Box::pin(async move {
             for n in 0..AGENTS {

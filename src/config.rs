@@ -11,12 +11,15 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
+mod audit;
 mod certificates;
 mod http;
 mod limits;
 mod mail;
 
+pub use audit::Audit;
 pub use certificates::{CertificateMapping, ClientCertificates};
 pub use http::{Http, RangeSuffix};
 pub use limits::Limits;
@@ -26,6 +29,12 @@ pub use mail::{Mail, MailTls};
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +68,8 @@ pub struct Config {
     pub mail: Mail,
     /// What devices said and were told, in the database.
     pub message_log: MessageLog,
+    /// Who did what to which device.
+    pub audit: Audit,
     /// Rules for commands.
     pub commands: Commands,
     /// What is printed.
@@ -281,6 +292,7 @@ impl Default for Config {
             mail: Mail::default(),
             commands: Commands::default(),
             message_log: MessageLog::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -132,6 +132,28 @@ impl DataDir {
         write_private(&self.0.join("ports.json"), format!("{text}\n").as_bytes())
     }
 
+    /// Refuses to work with secrets that others can read, or in a directory where others can exchange files.
+    ///
+    /// # Errors
+    /// One sentence that names the file and says how to put it right.
+    pub fn check_secrets(&self) -> Result<(), DataDirError> {
+        let mode = fs::metadata(&self.0).map_err(|e| failed("cannot look at", &self.0, &e))?.permissions().mode();
+        if mode & 0o022 != 0 {
+            let path = self.0.display();
+            return Err(DataDirError(format!("others can write in the data directory {path}; run: chmod 700 {path}")));
+        }
+        for name in ["secret.key", "admin-token", "mdmq.sqlite", "mdmq.sqlite-wal", "mdmq.sqlite-shm"] {
+            check_private(&self.0.join(name), ONLY_OWNER)?;
+        }
+        for entry in fs::read_dir(self.0.join("certs")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.to_str().is_some_and(|it| it.ends_with("-key.pem") || it.ends_with(".key")) {
+                check_private(&path, ONLY_OWNER)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Which ports the server that last started on this directory opened.
     ///
     /// # Errors
@@ -146,6 +168,30 @@ impl DataDir {
             Err(e) => Err(failed("cannot read", &path, &e)),
         }
     }
+}
+
+/// Permissions that a file of ours must not give: any to the group, any to others.
+pub const ONLY_OWNER: u32 = 0o077;
+/// The same for a file that operators bring along, which a group may share.
+pub const NOT_OTHERS: u32 = 0o007;
+
+/// Refuses a file with a secret that more people can read than may. A file that is not there keeps its secret.
+///
+/// # Errors
+/// One sentence that says how to put it right.
+pub fn check_private(file: &Path, forbidden: u32) -> Result<(), DataDirError> {
+    let mode = match fs::metadata(file) {
+        Ok(it) => it.permissions().mode() & 0o777,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed("cannot look at", file, &e)),
+    };
+    if mode & forbidden == 0 {
+        return Ok(());
+    }
+    let (path, right) = (file.display(), mode & !forbidden & 0o660);
+    Err(DataDirError(format!(
+        "{path} holds a secret and is open to others (mode {mode:o}); run: chmod {right:o} {path}"
+    )))
 }
 
 /// Makes a directory that only its owner may enter; one that exists is left as it is.
@@ -185,8 +231,6 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> DataDirError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -203,6 +247,33 @@ mod tests {
         assert_eq!(directory.admin_token().unwrap(), token);
         assert_eq!(mode(directory.path()), 0o700);
         assert_eq!(mode(&directory.path().join("admin-token")), 0o600);
+    }
+
+    #[test]
+    fn secrets_that_others_can_read_are_refused_with_the_remedy() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(home.path()).unwrap();
+        assert_eq!(directory.check_secrets(), Ok(()));
+        fs::create_dir(home.path().join("certs")).unwrap();
+        for name in ["secret.key", "admin-token", "mdmq.sqlite", "certs/ca-key.pem"] {
+            let path = home.path().join(name);
+            fs::write(&path, "x").unwrap();
+            for (mode, is_fine) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o660, false)] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                assert_eq!(directory.check_secrets().is_ok(), is_fine, "{name} {mode:o}");
+            }
+            let complaint = directory.check_secrets().unwrap_err().to_string();
+            assert!(complaint.ends_with(&format!("run: chmod 600 {}", path.display())), "{complaint}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let key = home.path().join("theirs.pem");
+        fs::write(&key, "x").unwrap();
+        for (mode, is_fine) in [(0o640, true), (0o644, false)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check_private(&key, NOT_OTHERS).is_ok(), is_fine, "{mode:o}");
+        }
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(directory.check_secrets().unwrap_err().to_string().contains("chmod 700"));
     }
 
     #[test]

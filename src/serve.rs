@@ -3,6 +3,7 @@
 use std::{
     io::IsTerminal,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,9 +22,10 @@ use crate::{
     broker::{hub::Hub, retained::Retained},
     clock::Clock,
     config::{Config, LogFormat},
-    datadir::{DataDir, Ports},
+    datadir::{DataDir, NOT_OTHERS, Ports, check_private},
     flows::{
         Flows, SecretKey, ToldSettings,
+        audit::Watch,
         certificates::Desk,
         files::Traffic,
         guard::{Entrance, Guard},
@@ -59,6 +61,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     start_log(&config);
     let unwise = config.check()?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
+    check_secrets(&config, &data_dir)?;
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
     let stop = stop_signal()?;
@@ -95,6 +98,14 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     announce(&flows, &ports);
     stop.await;
     shut_down(&flows, &stopping, tasks).await
+}
+
+/// Keys and passwords that others can read are no secrets; better not to start than to go on with them.
+fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<(), String> {
+    data_dir.check_secrets().map_err(|e| e.to_string())?;
+    let brought = [&config.mqtt.key_file, &config.mail.credentials_file];
+    let brought = brought.into_iter().filter(|it| !it.is_empty());
+    brought.map(Path::new).try_for_each(|it| check_private(it, NOT_OTHERS)).map_err(|e| e.to_string())
 }
 
 fn start_log(config: &Config) {
@@ -134,8 +145,9 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     let metrics = Arc::new(Metrics::default());
     let commits = metrics.clone();
     let on_commit = move |figures: crate::store::BatchFigures| commits.committed(figures.submissions, figures.duration);
-    let store =
-        Store::open(&config.database, data_dir.path(), clock.clone(), on_commit).await.map_err(|e| e.to_string())?;
+    let secret_key = SecretKey::load_or_create(data_dir.path())?;
+    let store = Store::open(&config.database, data_dir.path(), clock.clone(), secret_key.audit_key(), on_commit);
+    let store = store.await.map_err(|e| e.to_string())?;
     // Connection numbers grow over restarts: this start's number stands above the counter.
     let start = store.start_number().await.map_err(|e| e.to_string())?;
     let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
@@ -145,7 +157,6 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     let mqtt = &config.mqtt;
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
     let hub = Hub::new((start << CONNECTIONS_PER_START_BITS) + 1, mqtt.persistent_sessions_max as usize, retained);
-    let secret_key = SecretKey::load_or_create(data_dir.path())?;
     let certificates = Desk::open(&config, data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
     data_dir.admin_token().map_err(|e| e.to_string())?;
     Ok(Arc::new(Flows {
@@ -156,6 +167,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
         metrics,
         traffic: Traffic::new(&config.files),
         certificates,
+        audit_watch: Watch::new(data_dir.path()),
         config,
         secret_key,
         told: std::sync::OnceLock::new(),
@@ -328,6 +340,7 @@ async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Ta
     if tokio::time::timeout(STOP_TIMEOUT, finished).await.is_err() {
         warn!("some clients did not leave within {} s", STOP_TIMEOUT.as_secs());
     }
+    flows.close_audit().await;
     flows.store.close().await.map_err(|e| e.to_string())?;
     info!("stopped; everything is written");
     Ok(())

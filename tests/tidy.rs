@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net",      &["flows", "broker", "mqtt", "pki", "config", "clock", "metrics", "ids", "datadir"]),
     ("http",     &["flows", "broker", "mdm", "store", "config", "clock", "metrics", "ids", "datadir", "qr"]), // of `store` only its error and its rows
     // stories
-    ("flows",    &["store", "mail", "pki", "qr", "broker", "guard", "mdm", "mqtt", "config", "clock", "metrics", "ids"]),
+    ("flows",    &["store", "mail", "pki", "qr", "broker", "guard", "mdm", "mqtt", "config", "clock", "metrics", "ids", "datadir"]),
     // core
     ("broker",   &["mqtt", "mdm", "clock", "ids"]), // of `mdm` only the Agent; of `clock` only the Timestamp
     ("mdm",      &["mqtt", "clock", "ids"]),        // of `mqtt` only small nouns; of `clock` only the Timestamp

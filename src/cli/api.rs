@@ -9,7 +9,7 @@ use reqwest::{
 use serde_json::Value;
 
 use super::{Failure, Place};
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, Ports};
 
 /// Longer than any wait that the server grants.
 const PATIENCE: Duration = Duration::from_secs(330);
@@ -32,20 +32,23 @@ pub struct Api {
 impl Api {
     /// Reads where the server is; does not connect yet.
     pub fn of(place: &Place) -> Result<Self, Failure> {
-        let directory = DataDir::at(&place.data_dir);
         let data_dir = place.data_dir.display().to_string();
-        let ports = directory.read_ports()?;
-        let port = ports.and_then(|it| it.admin);
-        let (Some(port), Some(token)) = (port, directory.stored_admin_token()?) else {
-            return Err(Failure(format!(
+        let never = || {
+            Failure(format!(
                 "no server was ever started on the data directory {data_dir}: is `mdmq serve` running with --data-dir {data_dir}?"
-            )));
+            ))
         };
-        let base = match ports.and_then(|it| it.admin_host) {
-            Some(IpAddr::V6(host)) if !host.is_unspecified() => format!("http://[{host}]:{port}"),
-            Some(IpAddr::V6(_)) => format!("http://[::1]:{port}"),
-            Some(IpAddr::V4(host)) if !host.is_unspecified() => format!("http://{host}:{port}"),
-            _ => format!("http://127.0.0.1:{port}"),
+        let directory = DataDir::at(&place.data_dir);
+        let base = match &place.server {
+            Some(server) => server.trim_end_matches('/').to_owned(),
+            None => directory.read_ports()?.and_then(base_of).ok_or_else(never)?,
+        };
+        let token = match &place.token_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file);
+                text.map_err(|e| Failure(format!("cannot read {}: {e}", file.display())))?.trim().to_owned()
+            }
+            None => directory.stored_admin_token()?.ok_or_else(never)?,
         };
         let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
         Ok(Self { client, base, token, data_dir })
@@ -134,6 +137,17 @@ impl Api {
         let Self { base, data_dir, .. } = self;
         Failure(format!("cannot reach the server at {base}: is `mdmq serve` running with --data-dir {data_dir}?"))
     }
+}
+
+/// Where the server that last started on the directory has its admin API.
+fn base_of(ports: Ports) -> Option<String> {
+    let port = ports.admin?;
+    Some(match ports.admin_host {
+        Some(IpAddr::V6(host)) if !host.is_unspecified() => format!("http://[{host}]:{port}"),
+        Some(IpAddr::V6(_)) => format!("http://[::1]:{port}"),
+        Some(IpAddr::V4(host)) if !host.is_unspecified() => format!("http://{host}:{port}"),
+        _ => format!("http://127.0.0.1:{port}"),
+    })
 }
 
 /// Hidden by itself when stderr is no terminal.

@@ -12,6 +12,7 @@ use crate::config::Config;
 
 mod agents;
 mod api;
+mod audit;
 mod certs;
 mod files;
 mod import;
@@ -29,6 +30,12 @@ struct Line {
     /// Directory of the database, certificates and admin token [default: mdmq-data]
     #[arg(long, global = true, env = "MDMQ_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Base of the admin API [default: as the running server wrote into the data directory]
+    #[arg(long, global = true, env = "MDMQ_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// File with an admin token [default: admin-token in the data directory]
+    #[arg(long, global = true, env = "MDMQ_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// Print JSON for scripts
     #[arg(long, global = true)]
     json: bool,
@@ -92,6 +99,12 @@ enum Verb {
     /// MQTT accounts of back ends and monitoring
     #[command(subcommand)]
     Account(tenants::Account),
+    /// Who did what to which device
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Admin tokens: who may use the admin API and this command line, for what and where
+    #[command(subcommand)]
+    Token(audit::Token),
     /// Move in from another server
     #[command(subcommand)]
     Import(import::Import),
@@ -117,12 +130,19 @@ type Done = Result<(), Failure>;
 /// Where and how a command works.
 struct Place {
     data_dir: PathBuf,
+    server: Option<String>,
+    token_file: Option<PathBuf>,
     json: bool,
 }
 
 impl Line {
     fn place(&self) -> Place {
-        Place { data_dir: self.data_dir.clone().unwrap_or_else(|| "mdmq-data".into()), json: self.json }
+        Place {
+            data_dir: self.data_dir.clone().unwrap_or_else(|| "mdmq-data".into()),
+            server: self.server.clone(),
+            token_file: self.admin_token_file.clone(),
+            json: self.json,
+        }
     }
 }
 
@@ -163,6 +183,8 @@ fn run(line: Line) -> Done {
         Verb::Entity(verb) => ask(tenants::entity(verb, &place)),
         Verb::Fleet(verb) => ask(tenants::fleet(verb, &place)),
         Verb::User(verb) => ask(people::user(verb, &place)),
+        Verb::Audit(verb) => ask(audit::audit(verb, &place)),
+        Verb::Token(verb) => ask(audit::token(verb, &place)),
         Verb::Account(verb) => ask(tenants::account(verb, &place)),
         Verb::Agent(verb) => ask(agents::agent(verb, &place)),
         Verb::File(verb) => ask(files::file(verb, &place)),
@@ -272,6 +294,12 @@ mod tests {
         usage("package add PATH --entity 76 --name N", true);
         usage("package remove 3", true);
         usage("path add %SDCARD%/Manuals", true);
+        usage("audit list --serial AZERTY --action command. --actor device --days 7 --json", true);
+        usage("audit verify --json", true);
+        usage("audit export --format csv --days 31", true);
+        usage("token add help --role operator --entity 76 --days 90 --out FILE", true);
+        usage("token add help", false);
+        usage("--server http://h:1 --admin-token-file F agent list", true);
         usage("certs show", true);
         usage("certs show AZERTY --json", true);
         usage("certs list --state valid --expiring-days 14", true);

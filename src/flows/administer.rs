@@ -1,7 +1,10 @@
 //! What administrators do besides commanding devices: tenants, fleets, invitations, service accounts, bulk import.
 //! Texts become values here; the database is asked through [`crate::store`] only.
 
+use std::fmt;
+
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{Flows, secrets};
 use crate::{
@@ -22,12 +25,19 @@ pub const ACL_ENTRIES_MAX: usize = 1000;
 pub const NAME_CHARS_MAX: usize = 255;
 
 /// A new service account with its password, shown once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Serialize)]
 pub struct Opened {
     /// User name.
     pub name: String,
     /// Password.
-    pub password: String,
+    #[serde(serialize_with = "secrets::shown_once")]
+    pub password: Zeroizing<String>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("name", &self.name).field("password", &format_args!("***")).finish()
+    }
 }
 
 impl Flows {

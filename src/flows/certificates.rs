@@ -15,6 +15,7 @@ use crate::{
     clock::Timestamp,
     config::{ClientCertificates, Config, Mqtt},
     ids::{AgentId, EntityId, Serial},
+    mdm::audit::{Action, Deed, Subject},
     metrics::{Outcome, Reason},
     pki::{
         self, Authority, CertsError,
@@ -24,7 +25,7 @@ use crate::{
         request::{self, Request},
     },
     store::{
-        StoreError,
+        StoreError, audit,
         certificate::{self as sql, CertificateFilter, CertificateView, NewCertificate, Revocation, Which},
         db::Tx,
         enroll::AgentRow,
@@ -355,6 +356,10 @@ async fn issue(tx: &mut Tx, wish: &Wish, holder: &Holder, overlap_until: Timesta
         pem: issued.pem.clone(),
     };
     sql::replace(tx, &new, overlap_until).await?;
+    let deed = Deed::to(Action::CertificateIssue, Subject::Certificate, &issued.serial_number)
+        .in_entity(holder.entity)
+        .with_serial(holder.serial.as_str());
+    audit::append(tx, deed.with("agent", holder.agent.0)).await?;
     Ok(issued)
 }
 

@@ -1,7 +1,10 @@
 //! From invitation to agent: enrolling, the settings a device asks for, and what it says by HTTP afterwards.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::{
     clock::Timestamp,
@@ -14,12 +17,13 @@ use crate::{
     },
     ids::{Address, AgentId, InvitationId, PersonId, Serial},
     mdm::{
+        audit::{Action, Deed, Subject},
         change::Change,
         enroll::{self, Attempt, Refusal, Rules, SentInventory},
         inventory::Inventory,
     },
     store::{
-        StoreError,
+        StoreError, audit,
         db::Tx,
         enroll::{self as sql, AgentRow},
         session::{self, Owner},
@@ -28,15 +32,23 @@ use crate::{
 
 /// Agents of one person that are listed at once.
 const LISTED_MAX: i64 = 50;
+/// Earlier agents that the entry of an enrollment names.
+const REPLACED_TOLD_MAX: usize = 20;
 /// What the owner of an agent is told once more each time he asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Its topic, in the spelling that this server issues.
     pub topic: String,
     /// A password made for this answer.
-    pub mqtt_password: String,
+    pub mqtt_password: Zeroizing<String>,
     /// Where the broker is.
     pub told: ToldSettings,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("topic", &self.topic).field("mqtt_password", &format_args!("***")).finish()
+    }
 }
 
 /// What an agent says of itself by HTTP.
@@ -249,6 +261,7 @@ async fn admit(
     for agent in &replaced {
         sql::end_agent(tx, *agent, now).await?;
     }
+    let replaced_ids: Vec<i64> = replaced.iter().take(REPLACED_TOLD_MAX).map(|it| it.0).collect();
     let computer = sql::computer(tx, &accepted, attempt, now).await?;
     let agent = sql::new_agent(tx, &accepted, attempt, computer, now).await?;
     if let Some(wish) = &wish {
@@ -257,6 +270,8 @@ async fn admit(
     let token_hash = key.hash(&key.agent_token(agent, now));
     session::add_token(tx, Owner::Agent(agent), &token_hash, now).await?;
     sql::log(tx, id, now, &format!("enrolled as agent {agent}")).await?;
+    let deed = Deed::to_agent(Action::AgentEnroll, agent).with("invitation", id.0);
+    audit::append(tx, if replaced_ids.is_empty() { deed } else { deed.with("replaced", replaced_ids) }).await?;
     Ok(Ok(Entry { agent, has_certificate: wish.is_some(), replaced }))
 }
 
@@ -266,7 +281,11 @@ async fn refused(
     now: Timestamp,
     refusal: Refusal,
 ) -> Result<Result<Entry, Refusal>, StoreError> {
-    sql::log(tx, invitation, now, &refusal.to_string()).await?;
+    // The log of an invitation has a bound, and so has what is written down here.
+    if sql::log(tx, invitation, now, &refusal.to_string()).await? {
+        let deed = Deed::to(Action::AgentRefuse, Subject::Invitation, invitation).with("why", refusal.to_string());
+        audit::append(tx, deed).await?;
+    }
     Ok(Err(refusal))
 }
 

@@ -5,7 +5,12 @@ use std::{io, sync::Arc};
 
 use tracing::info;
 
-use super::{Flows, administer::name_of, session::Speaker};
+use super::{
+    Flows,
+    administer::name_of,
+    audit::{actor, on_behalf},
+    session::Speaker,
+};
 use crate::{
     ids::{EntityId, FileId},
     store::{
@@ -199,9 +204,9 @@ impl Flows {
 /// Times that a content is looked for, in case it is replaced at the same moment.
 const OPEN_TRIES_MAX: usize = 3;
 
-/// Waits for a story that goes on even when nobody waits any more.
+/// Waits for a story that goes on even when nobody waits any more, still on behalf of whoever began it.
 async fn finished<T: Send + 'static>(story: impl Future<Output = Answer<T>> + Send + 'static) -> Answer<T> {
-    tokio::spawn(story).await.map_err(|e| StoreError::Database(e.to_string()))?
+    tokio::spawn(on_behalf(actor(), story)).await.map_err(|e| StoreError::Database(e.to_string()))?
 }
 
 /// What a file may be called: devices put it behind the path of a policy.

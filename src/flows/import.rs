@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn key() -> SecretKey {
-        SecretKey(std::sync::Arc::new([7; 32]))
+        SecretKey::from([7; 32])
     }
 
     fn complaints(csv: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{debug, error, info};
 
-use super::Flows;
+use super::{Flows, audit};
 use crate::{
     broker::{acl, auth::ServiceAccount, outbox::Outbox},
     ids::AgentId,
@@ -129,6 +129,9 @@ impl Flows {
             self.metrics.denied.get_or_create(&Who { principal: "service" }).inc();
             debug!(account = account.name, "dropped a publish that the access list does not grant");
             return;
+        }
+        if audit::is_order(name) {
+            self.audit_watch.published(&account.name, name);
         }
         self.metrics.service_messages.inc();
         let message = Arc::new(Message {

@@ -1,7 +1,7 @@
 //! Invitations: made, shown, sent again and taken back. Their tokens are derived from the server's key, so that a second mail
 //! carries the same ones although only their hashes are stored.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -13,9 +13,13 @@ pub use crate::store::{
 use crate::{
     clock::Timestamp,
     ids::{EntityId, InvitationId},
-    mdm::{deeplink::Deeplink, help_desk::HelpDesk},
+    mdm::{
+        audit::{Action, Deed, Subject},
+        deeplink::Deeplink,
+        help_desk::HelpDesk,
+    },
     store::{
-        StoreError,
+        StoreError, audit,
         db::Tx,
         invitation::{self as sql, NewInvitation},
     },
@@ -51,7 +55,7 @@ impl Wish {
 }
 
 /// What the invited person gets.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Invited {
     /// Key of the invitation.
     pub invitation_id: InvitationId,
@@ -67,8 +71,14 @@ pub struct Invited {
     pub mail: &'static str,
 }
 
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invited").field("id", &self.invitation_id).field("tokens", &format_args!("***")).finish()
+    }
+}
+
 /// One invitation with everything an administrator may see.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct InvitationDetails {
     /// What lists show.
     #[serde(flatten)]
@@ -77,6 +87,12 @@ pub struct InvitationDetails {
     pub deeplink: Option<String>,
     /// What happened to it, oldest first.
     pub log: Vec<LogLine>,
+}
+
+impl fmt::Debug for InvitationDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvitationDetails").field("view", &self.view).field("deeplink", &format_args!("***")).finish()
+    }
 }
 
 /// One line of the log of an invitation.
@@ -99,7 +115,18 @@ impl Flows {
             Err(refused) => return Ok(Err(refused)),
         };
         let (entity, is_mailed, key) = (new.entity, new.is_mailed, self.secret_key.clone());
-        let made = self.store.write(move |tx| Box::pin(async move { make(tx, &key, new).await })).await?;
+        let email = new.email.clone();
+        let story = self.store.write(move |tx| {
+            Box::pin(async move {
+                let made = make(tx, &key, new).await?;
+                if let Ok(made) = &made {
+                    let deed = Deed::to(Action::InvitationAdd, Subject::Invitation, made.id).with("email", email);
+                    audit::append(tx, deed).await?;
+                }
+                Ok(made)
+            })
+        });
+        let made = story.await?;
         let made = match made {
             Ok(made) => made,
             Err(refused) => return Ok(Err(refused)),
@@ -161,7 +188,14 @@ impl Flows {
             ));
         }
         let now = self.clock.now();
-        self.store.write(move |tx| Box::pin(async move { sql::queue_mail(tx, id, now).await })).await?;
+        let deed = Deed::to(Action::InvitationResend, Subject::Invitation, id).with("email", view.email);
+        let story = self.store.write(move |tx| {
+            Box::pin(async move {
+                sql::queue_mail(tx, id, now).await?;
+                audit::append(tx, deed).await
+            })
+        });
+        story.await?;
         self.mail_waits.notify_one();
         Ok(Ok(()))
     }
@@ -174,8 +208,18 @@ impl Flows {
         let filter = InvitationFilter { id: Some(id), ..InvitationFilter::default() };
         let Some(view) = self.invitations(&filter).await?.pop() else { return Ok(Err(absent(id))) };
         let user_hash = self.secret_key.hash(&self.secret_key.user_token(id, view.at));
-        let removed =
-            self.store.write(move |tx| Box::pin(async move { sql::remove(tx, id, &user_hash).await })).await?;
+        let deed = Deed::to(Action::InvitationRemove, Subject::Invitation, id);
+        let deed = deed.in_entity(view.entity).with("email", view.email);
+        let story = self.store.write(move |tx| {
+            Box::pin(async move {
+                let is_removed = sql::remove(tx, id, &user_hash).await?;
+                if is_removed {
+                    audit::append(tx, deed).await?;
+                }
+                Ok(is_removed)
+            })
+        });
+        let removed = story.await?;
         Ok(if removed { Ok(()) } else { Err(absent(id)) })
     }
 

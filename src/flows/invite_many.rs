@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     ids::EntityId,
-    mdm::help_desk::HelpDesk,
-    store::{StoreError, administer::Refused, invitation::NewInvitation},
+    mdm::{
+        audit::{Action, Deed, Subject},
+        help_desk::HelpDesk,
+    },
+    store::{StoreError, administer::Refused, audit, invitation::NewInvitation},
 };
 
 /// Lines of one file.
@@ -111,6 +114,16 @@ impl Flows {
                         let mut made = Vec::with_capacity(chunk.len());
                         for (_, new) in chunk {
                             made.push(invite::make(tx, &key, new).await?);
+                        }
+                        // One entry for all of them.
+                        let count = made.iter().filter(|it| it.is_ok()).count();
+                        let ids = made.iter().flatten().map(|it| it.id.0);
+                        let deed = Deed::new(Action::InvitationImport, Subject::Server)
+                            .with("invitations", count)
+                            .with("first", ids.clone().min())
+                            .with("last", ids.max());
+                        if count > 0 {
+                            audit::append(tx, deed).await?;
                         }
                         Ok(made)
                     })

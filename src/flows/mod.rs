@@ -6,7 +6,10 @@ use crate::{broker::hub::Hub, clock::Clock, config::Config, ids::AgentId, metric
 
 pub mod administer;
 pub mod admit;
+pub mod audit;
 pub mod certificates;
+#[cfg(test)]
+mod debug_tests;
 pub mod dispatch;
 pub mod enroll;
 pub mod files;
@@ -29,6 +32,7 @@ pub mod settled;
 pub mod sweep;
 pub mod task;
 pub mod tenant;
+pub mod tokens;
 pub mod welcome;
 
 pub use secrets::SecretKey;
@@ -65,6 +69,8 @@ pub struct Flows {
     pub traffic: files::Traffic,
     /// What is known of strangers.
     pub guard: Arc<guard::Guard>,
+    /// What is kept of the audit outside the database.
+    pub audit_watch: audit::Watch,
 }
 
 /// Where agents are told to connect.

@@ -11,8 +11,10 @@ use crate::{
     clock::Timestamp,
     config::Secret,
     ids::AgentId,
+    mdm::audit::{Action, Deed, Subject},
     store::{
         administer::Refused,
+        audit,
         flyve::{self, Secrets, Source},
     },
 };
@@ -51,9 +53,20 @@ impl Flows {
         };
         let (name, now, secrets) = (prepared.source.clone(), self.clock.now(), self.secrets_of_a_move());
         let contents = self.store.take_contents(&mut prepared, wish.files.as_deref()).await?;
-        let found = contents.found;
+        let (found, is_dry) = (contents.found, wish.dry_run);
         let story = self.store.write_with_contents(contents.incoming, move |tx| {
-            Box::pin(async move { flyve::move_in(tx, prepared, found, secrets, now).await })
+            Box::pin(async move {
+                let moved = flyve::move_in(tx, prepared, found, secrets, now).await?;
+                if let Ok(moved) = &moved
+                    && !is_dry
+                {
+                    let deed = Deed::new(Action::MoveIn, Subject::Server)
+                        .with("from", moved.report.source.as_str())
+                        .with("taken", summary(&moved.report));
+                    audit::append(tx, deed).await?;
+                }
+                Ok(moved)
+            })
         });
         let mut moved = match story.await? {
             Ok(moved) => moved,

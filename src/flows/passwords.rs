@@ -7,6 +7,7 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 /// Hashes computed at once: each takes 19 MiB and some tens of milliseconds of a core.
 const AT_ONCE_MAX: usize = 2;
@@ -43,7 +44,7 @@ impl Passwords {
     /// # Errors
     /// Too many wait already.
     pub async fn hash(&self, password: &str) -> Result<String, Crowded> {
-        let password = password.to_owned();
+        let password = Zeroizing::new(password.to_owned());
         let hashed =
             self.compute(move || Argon2::default().hash_password(password.as_bytes()).map(|it| it.to_string()));
         // An error means that the system gave no randomness or no memory; a later attempt may do better.
@@ -58,7 +59,7 @@ impl Passwords {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
         }
-        let password = password.to_owned();
+        let password = Zeroizing::new(password.to_owned());
         self.compute(move || match stored.as_deref().map(PasswordHash::new) {
             Some(Ok(stored)) => Argon2::default().verify_password(password.as_bytes(), &stored).is_ok(),
             _ => {

@@ -1,5 +1,9 @@
 //! People: who they are, what they may do, how they log in. Refuses to show a password or a token twice.
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use super::{Flows, administer, passwords, secrets};
 use crate::{ids::PersonId, store::StoreError};
 
@@ -9,7 +13,7 @@ pub use crate::store::{
 };
 
 /// What is said of a new person, as it came.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Introduced {
     /// Login name; empty: the address.
     pub name: String,
@@ -19,6 +23,15 @@ pub struct Introduced {
     pub password: Option<String>,
     /// The rest.
     pub change: PersonChange,
+}
+
+impl fmt::Debug for Introduced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, email, password, change } = self;
+        let password = password.as_ref().map(|_| format_args!("***").to_string());
+        let it = &mut f.debug_struct("Introduced");
+        it.field("name", name).field("email", email).field("password", &password).field("change", change).finish()
+    }
 }
 
 impl Flows {
@@ -70,14 +83,14 @@ impl Flows {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn person_token(&self, id: PersonId) -> Result<String, StoreError> {
+    pub async fn person_token(&self, id: PersonId) -> Result<Zeroizing<String>, StoreError> {
         let token = secrets::api_token();
         self.store.add_person_token(id, self.secret_key.hash(&token), self.clock.now()).await?;
         Ok(token)
     }
 
     async fn hashed(&self, password: Option<String>) -> Result<Option<String>, Refused> {
-        let Some(password) = password else { return Ok(None) };
+        let Some(password) = password.map(Zeroizing::new) else { return Ok(None) };
         if password.chars().count() < passwords::PASSWORD_CHARS_MIN || password.len() > passwords::PASSWORD_BYTES_MAX {
             let (least, most) = (passwords::PASSWORD_CHARS_MIN, passwords::PASSWORD_BYTES_MAX);
             return Err(Refused::Invalid(format!(

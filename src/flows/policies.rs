@@ -145,7 +145,8 @@ mod tests {
     #[tokio::test]
     async fn the_policies_of_a_fleet_are_read_once_for_all_its_agents_until_they_change() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(&Database::default(), data.path(), Clock::System, |_| {}).await.unwrap();
+        let (database, key) = (Database::default(), crate::flows::SecretKey::random().audit_key());
+        let store = Store::open(&database, data.path(), Clock::System, key, |_| {}).await.unwrap();
         let fleet = store.add_fleet(EntityId::ROOT, "Sales".into(), Timestamp(1)).await.unwrap().unwrap();
         let add = async |symbol: &str| {
             let policy = by_symbol(symbol).unwrap();

@@ -14,11 +14,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     clock::Timestamp,
     ids::{AgentId, InvitationId},
+    mdm::audit::AuditKey,
 };
 
 /// Characters of an MQTT password (spec/mqtt.md §6.3).
@@ -39,7 +40,13 @@ const HMAC_PREFIX: &str = "hmac$";
 
 /// The server-side key under which passwords and tokens are hashed.
 #[derive(Clone)]
-pub struct SecretKey(pub Arc<[u8; 32]>);
+pub struct SecretKey(Arc<Zeroizing<[u8; 32]>>);
+
+impl From<[u8; 32]> for SecretKey {
+    fn from(key: [u8; 32]) -> Self {
+        Self(Arc::new(Zeroizing::new(key)))
+    }
+}
 
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,13 +63,12 @@ impl SecretKey {
         let path = data_dir.join("secret.key");
         match File::open(&path) {
             Ok(mut file) => {
-                let mut bytes = Vec::new();
+                let mut bytes = Zeroizing::new(Vec::with_capacity(64));
                 file.read_to_end(&mut bytes).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                 let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
                     format!("{} must hold exactly 32 bytes; restore it from the backup", path.display())
                 })?;
-                bytes.zeroize();
-                Ok(SecretKey(Arc::new(key)))
+                Ok(SecretKey::from(key))
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Self::create(&path),
             Err(e) => Err(format!("cannot read {}: {e}", path.display())),
@@ -72,15 +78,15 @@ impl SecretKey {
     /// Written whole under another name first, so that no crash leaves a short key behind.
     fn create(path: &Path) -> Result<SecretKey, String> {
         let complain = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-        let mut key = [0; 32];
-        fill(&mut key);
+        let mut key = Zeroizing::new([0; 32]);
+        fill(&mut *key);
         let draft = path.with_extension("key.new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&draft).map_err(complain)?;
-        file.write_all(&key).and_then(|()| file.sync_all()).map_err(complain)?;
+        file.write_all(&*key).and_then(|()| file.sync_all()).map_err(complain)?;
         std::fs::rename(&draft, path).map_err(complain)?;
         if let Some(directory) = path.parent() {
             File::open(directory).and_then(|it| it.sync_all()).map_err(complain)?;
@@ -90,14 +96,21 @@ impl SecretKey {
 
     /// A key for tests and tools that keep nothing.
     pub fn random() -> SecretKey {
-        let mut key = [0; 32];
-        fill(&mut key);
+        let mut key = Zeroizing::new([0; 32]);
+        fill(&mut *key);
         SecretKey(Arc::new(key))
+    }
+
+    /// The key under which the audit is sealed.
+    pub fn audit_key(&self) -> AuditKey {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("HMAC takes keys of every length");
+        mac.update(b"key of the audit 1");
+        AuditKey::new(mac.finalize().into_bytes().into())
     }
 
     /// What is stored instead of the secret: `hmac$<hex>`. The same secret always gives the same text, so tokens are found by it.
     pub fn hash(&self, secret: &str) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("HMAC takes keys of every length");
         mac.update(secret.as_bytes());
         let mut text = String::with_capacity(HMAC_PREFIX.len() + 64);
         text.push_str(HMAC_PREFIX);
@@ -129,7 +142,7 @@ impl SecretKey {
     fn derived(&self, of: &str, alphabet: &[u8], chars: usize) -> String {
         let mut token = String::with_capacity(chars);
         for block in 0_u32.. {
-            let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
+            let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("HMAC takes keys of every length");
             mac.update(format!("{of} {block}").as_bytes());
             let bytes: [u8; 32] = mac.finalize().into_bytes().into();
             append_letters(&mut token, alphabet, chars, &bytes);
@@ -177,18 +190,26 @@ fn parse_pbkdf2(stored: &str) -> Option<(u32, &str, Vec<u8>)> {
     is_sound.then_some((rounds, salt, hash))
 }
 
+/// Shows a secret to the one answer that may hold it.
+///
+/// # Errors
+/// The answer's.
+pub fn shown_once<S: serde::Serializer>(secret: &Zeroizing<String>, answer: S) -> Result<S::Ok, S::Error> {
+    answer.serialize_str(secret)
+}
+
 /// A password for MQTT: 32 characters of `[0-9a-zA-Z]`.
-pub fn mqtt_password() -> String {
+pub fn mqtt_password() -> Zeroizing<String> {
     random_text(ALPHANUMERIC, MQTT_PASSWORD_CHARS)
 }
 
 /// A token of a person, an agent or a session: 40 characters of `[0-9a-z]`.
-pub fn api_token() -> String {
+pub fn api_token() -> Zeroizing<String> {
     random_text(LOWER_CASE, API_TOKEN_CHARS)
 }
 
-fn random_text(alphabet: &[u8], chars: usize) -> String {
-    let mut text = String::with_capacity(chars);
+fn random_text(alphabet: &[u8], chars: usize) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(chars));
     let mut bytes = [0; 64];
     while text.len() < chars {
         fill(&mut bytes);
@@ -274,7 +295,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = SecretKey::load_or_create(directory.path()).unwrap();
         let second = SecretKey::load_or_create(directory.path()).unwrap();
-        assert_eq!(first.0, second.0);
+        assert_eq!(first.hash("x"), second.hash("x"));
         #[cfg(unix)]
         {
             let mode = std::fs::metadata(directory.path().join("secret.key")).unwrap();

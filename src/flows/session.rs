@@ -2,11 +2,19 @@
 
 use crate::{
     clock::Timestamp,
-    flows::{Flows, passwords::Crowded, secrets},
+    flows::{
+        Flows,
+        audit::{Actor, Deed},
+        passwords::Crowded,
+        secrets,
+    },
     ids::{AgentId, EntityId, PersonId},
-    mdm::rights::{Grant, Profile as Role, Scope},
+    mdm::{
+        audit::{Action, ActorKind, Subject},
+        rights::{Grant, Profile as Role, Scope},
+    },
     store::{
-        StoreError,
+        StoreError, audit,
         session::{self, Owner, Since, Terms},
     },
 };
@@ -126,10 +134,22 @@ impl Flows {
         let token = secrets::api_token();
         let (hash, since, max) =
             (self.secret_key.hash(&token), self.sessions_that_hold(now), self.config.http.sessions_per_account_max);
-        self.store
-            .write(move |tx| Box::pin(async move { session::open(tx, owner, &hash, now, since, max, terms).await }))
-            .await?;
-        Ok(token)
+        let person = if let Owner::Person(person) = owner { Some(person) } else { None };
+        let by_staff = person.filter(|_| terms.profile.is_staff()).map(|person| {
+            let by = Actor { kind: ActorKind::Person, name: person.to_string(), peer: audit::actor().peer };
+            Deed::to(Action::SessionOpen, Subject::Person, person).by(by).with("profile", terms.profile.as_str())
+        });
+        let story = self.store.write(move |tx| {
+            Box::pin(async move {
+                session::open(tx, owner, &hash, now, since, max, terms).await?;
+                match by_staff {
+                    Some(deed) => audit::append(tx, deed).await,
+                    None => Ok(()),
+                }
+            })
+        });
+        story.await?;
+        Ok(token.to_string())
     }
 
     async fn highest_terms(&self, person: PersonId) -> Result<Terms, StoreError> {

@@ -25,6 +25,7 @@ impl Flows {
         if unheard > 0 {
             info!("{unheard} removed agents never came back to hear that they should leave");
         }
+        self.keep_audit().await?;
         self.rotate_messages().await
     }
 }

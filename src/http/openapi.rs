@@ -106,8 +106,19 @@ const ADMIN: &[Endpoint] = &[
     Endpoint("get",    "/api/v1/commands", "Commands", &["serial", "state"]),
     Endpoint("get",    "/api/v1/commands/{id}", "One command", &["wait"]),
     Endpoint("delete", "/api/v1/commands/{id}", "Take a command back", &[]),
+    Endpoint("get",    "/api/v1/audit", "Who did what, latest first; with `after` oldest first", &["actor", "action", "serial", "entity", "since", "after", "before", "limit"]),
+    Endpoint("get",    "/api/v1/audit/verify", "Whether the audit is whole", &[]),
+    Endpoint("get",    "/api/v1/tokens", "Admin tokens", &[]),
+    Endpoint("post",   "/api/v1/tokens", "A new admin token, shown once", &[]),
+    Endpoint("delete", "/api/v1/tokens/{name}", "End an admin token", &[]),
     Endpoint("post",   "/api/v1/import", "Take over agents from a CSV file", &[]),
 ];
+
+/// Method and path of each endpoint of the admin API, for the test that compares them with the rules of who may use them.
+#[cfg(test)]
+pub fn admin_endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ADMIN.iter().map(|it| (it.0, it.1))
+}
 
 /// What people see in a browser.
 #[rustfmt::skip]

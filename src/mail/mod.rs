@@ -29,12 +29,19 @@ const IDLE_S: u64 = 30;
 const REASON_CHARS_MAX: usize = 500;
 
 /// An invitation, ready to be written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Letter {
     /// What the templates show.
     pub words: Words,
     /// The QR code of the deeplink.
     pub qr_png: Vec<u8>,
+}
+
+impl std::fmt::Debug for Letter {
+    /// The link in it is the right to enroll.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letter").field("link", &format_args!("***")).finish_non_exhaustive()
+    }
 }
 
 /// Why a letter was not taken.

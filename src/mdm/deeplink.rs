@@ -17,7 +17,7 @@ const TOLERANT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const TOLERANT_STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, TOLERANT);
 
 /// What an invited person's device must know.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Deeplink {
     /// Base of the agents' API, without a slash at the end.
     pub url: String,
@@ -33,6 +33,12 @@ pub struct Deeplink {
     pub support_website: String,
     /// Help desk: e-mail.
     pub support_email: String,
+}
+
+impl std::fmt::Debug for Deeplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deeplink").field("url", &self.url).field("tokens", &format_args!("***")).finish_non_exhaustive()
+    }
 }
 
 impl Deeplink {

@@ -26,7 +26,7 @@ const TOLERANT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What a device sent to enroll, read but not judged. Both contracts: v1 has no `type`, `_uuid` and `inventory`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Attempt {
     /// Address that the person was invited under, lower case.
     pub email: String,
@@ -51,6 +51,14 @@ pub struct Attempt {
     mdm_type: String,
     notification_type: String,
     notification_token: String,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let it = &mut f.debug_struct("Attempt");
+        it.field("email", &self.email).field("serial", &self.serial).field("invitation_token", &format_args!("***"));
+        it.finish_non_exhaustive()
+    }
 }
 
 /// The `inventory` member.

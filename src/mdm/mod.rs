@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod applied;
+pub mod audit;
 pub mod catalog;
 pub mod change;
 pub mod deeplink;

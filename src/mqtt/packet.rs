@@ -53,7 +53,7 @@ pub struct Message {
 }
 
 /// CONNECT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
     /// Protocol level.
     pub version: Version,
@@ -69,6 +69,16 @@ pub struct Connect {
     pub username: Option<String>,
     /// Password.
     pub password: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let it = &mut f.debug_struct("Connect");
+        it.field("version", &self.version).field("client_id", &self.client_id).field("username", &self.username);
+        it.field("password", &self.password.as_ref().map(|_| "***"));
+        it.field("clean_session", &self.clean_session).field("keep_alive_s", &self.keep_alive_s);
+        it.field("will", &self.will).finish()
+    }
 }
 
 /// CONNACK return code.

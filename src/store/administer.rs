@@ -9,6 +9,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AccountId, AgentId, EntityId, FleetId},
+    mdm::audit::{Action, Deed, Subject},
 };
 
 mod fleets;
@@ -23,6 +24,8 @@ pub use settings::StoredSettings;
 
 /// Rows that one list shows at most.
 pub const LIST_ROWS_MAX: i64 = 100_000;
+/// Entries of an access list that the audit shows.
+const ENTRIES_TOLD_MAX: usize = 20;
 /// Levels of tenants below the root.
 const ENTITY_DEPTH_MAX: usize = 100;
 
@@ -143,7 +146,7 @@ pub struct AccountView {
 }
 
 /// A new service account.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewAccount {
     /// User name.
     pub name: String,
@@ -155,6 +158,17 @@ pub struct NewAccount {
     pub access: Vec<(String, String)>,
     /// Now.
     pub at: Timestamp,
+}
+
+impl std::fmt::Debug for NewAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewAccount")
+            .field("name", &self.name)
+            .field("entity", &self.entity)
+            .field("access", &self.access)
+            .field("secret", &"***")
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -191,7 +205,8 @@ impl Store {
         id: Option<EntityId>,
         at: Timestamp,
     ) -> Answer<EntityId> {
-        self.write(move |tx| {
+        let deed = Deed::new(Action::EntityAdd, Subject::Entity).with("name", name.as_str()).with("parent", parent.0);
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from entity where entity_id = $1", parent.0).await? {
                     return Ok(Err(absent_entity(parent)));
@@ -224,7 +239,10 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn change_entity(&self, id: EntityId, name: Option<String>, parent: Option<EntityId>) -> Answer<()> {
-        self.write(move |tx| {
+        let deed = Deed::to(Action::EntityChange, Subject::Entity, id)
+            .with("name", name.clone())
+            .with("parent", parent.map(|it| it.0));
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from entity where entity_id = $1", id.0).await? {
                     return Ok(Err(absent_entity(id)));
@@ -260,7 +278,7 @@ impl Store {
             ("files", "select 1 as n from file where entity_id = $1"),
             ("packages", "select 1 as n from package where entity_id = $1"),
         ];
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::EntityRemove, Subject::Entity, id), move |tx| {
             Box::pin(async move {
                 if id == EntityId::ROOT {
                     return Ok(Err(Refused::Conflict("the root entity cannot be removed".into())));
@@ -328,7 +346,11 @@ impl Store {
     }
 
     async fn write_account(&self, new: NewAccount) -> Answer<AccountId> {
-        self.write(move |tx| {
+        let acl: Vec<String> =
+            new.access.iter().take(ENTRIES_TOLD_MAX).map(|(it, access)| format!("{it}:{access}")).collect();
+        let mut deed = Deed::to(Action::AccountAdd, Subject::Account, &new.name).with("acl", acl);
+        deed.entity = new.entity;
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 if let Some(entity) = new.entity
                     && !exists(tx, "select 1 as n from entity where entity_id = $1", entity.0).await?
@@ -365,7 +387,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_account(&self, name: String) -> Answer<AccountId> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::AccountRemove, Subject::Account, &name), move |tx| {
             Box::pin(async move {
                 let found =
                     Statement::new("select account_id from service_account where name = $1", [text(name.clone())]);

@@ -17,9 +17,11 @@ use tokio::{
 
 use super::{
     Store, StoreError,
+    administer::Refused,
+    audit::{Made, audited},
     db::{Statement, Tx, Value},
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, mdm::audit::Deed};
 
 /// Names asked for in one question when the directory is swept.
 const SWEEP_NAMES_MAX: usize = 500;
@@ -197,17 +199,17 @@ impl Store {
     ///
     /// # Errors
     /// The database or the disk failed.
-    pub(super) async fn write_with_content<T, R, F>(
+    pub(super) async fn write_with_content<T, F>(
         &self,
+        deed: Deed,
         content: Content,
         story: F,
-    ) -> Result<Result<T, R>, StoreError>
+    ) -> super::administer::Answer<T>
     where
-        T: Send + 'static,
-        R: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, R>> + Send + 'static,
+        T: Made + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, Refused>> + Send + 'static,
     {
-        self.write_with_contents(vec![content], story).await
+        self.write_with_contents(vec![content], audited(deed, story)).await
     }
 
     /// The same for many contents.

@@ -1,23 +1,30 @@
 //! The registry of certificates: issued, seen, superseded, revoked. Decides nothing about who may log in.
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{
     Store, StoreError,
     administer::LIST_ROWS_MAX,
+    audit,
     db::{Row, Statement, Tx, Value},
     login::{AGENT_COLUMNS, HAS_OPEN_COMMANDS, HAS_REMOVALS, agent},
 };
 use crate::{
     clock::Timestamp,
     ids::{AccountId, AgentId, EntityId},
-    mdm::agent::Agent,
+    mdm::{
+        agent::Agent,
+        audit::{Action, Deed, Subject},
+    },
 };
 
 /// Certificates of one agent that the registry keeps; with more renewals than that the oldest are forgotten, which ends them.
 pub const PER_AGENT_MAX: i64 = 16;
 /// Certificates of one device that are revoked at once by its serial.
 const REVOKED_AT_ONCE_MAX: i64 = 1000;
+/// Revocations at once that get an entry each in the audit; more of them get one together.
+const ENTRIES_AT_ONCE_MAX: usize = 16;
 /// Rows that one sweep removes.
 const PRUNED_AT_ONCE_MAX: i64 = 10_000;
 /// How long a certificate is listed after its end.
@@ -363,7 +370,9 @@ impl Store {
 async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Result<Revocation, StoreError> {
     let found = |condition: &str, args: Vec<Value>| {
         Statement::new(
-            format!("select certificate_id, serial_number, agent_id, serial, state from certificate where {condition}"),
+            format!(
+                "select certificate_id, serial_number, agent_id, entity_id, serial, state from certificate where {condition}"
+            ),
             args,
         )
     };
@@ -399,11 +408,17 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
             [row.int("certificate_id").into(), at.0.into(), reason.into()],
         ))
         .await?;
+        if rows.len() <= ENTRIES_AT_ONCE_MAX {
+            audit::append(tx, revoked_one(row, reason)).await?;
+        }
         done.serial_numbers.push(row.text("serial_number"));
         match row.opt_int("agent_id") {
             Some(agent) => done.agents.push(AgentId(agent)),
             None => done.accounts.push(row.text("serial")),
         }
+    }
+    if rows.len() > ENTRIES_AT_ONCE_MAX && !done.serial_numbers.is_empty() {
+        audit::append(tx, revoked_many(&done.serial_numbers, reason)).await?;
     }
     done.agents.sort_unstable();
     done.agents.dedup();
@@ -430,7 +445,29 @@ async fn revoke_all(tx: &mut Tx, reason: &str, at: Timestamp) -> Result<Revocati
     agents.sort_unstable();
     agents.dedup();
     let serial_numbers: Vec<String> = rows.iter().map(|row| row.text("serial_number")).collect();
+    if !serial_numbers.is_empty() {
+        audit::append(tx, revoked_many(&serial_numbers, reason)).await?;
+    }
     Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents, accounts: Vec::new() })
+}
+
+fn revoked_one(row: &Row, reason: &str) -> Deed {
+    let deed =
+        Deed::to(Action::CertificateRevoke, Subject::Certificate, row.text("serial_number")).with("reason", reason);
+    let deed = Deed { entity: row.opt_int("entity_id").map(EntityId), ..deed };
+    // Without an agent it is a back end's, and what stands for the device's serial is the name of its account.
+    match row.opt_int("agent_id") {
+        Some(agent) => deed.with_serial(row.text("serial")).with("agent", agent),
+        None => deed.with("account", row.text("serial")),
+    }
+}
+
+fn revoked_many(numbers: &[String], reason: &str) -> Deed {
+    let digest: String = Sha256::digest(numbers.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+    Deed::new(Action::CertificateRevoke, Subject::Certificate)
+        .with("certificates", numbers.len())
+        .with("sha256", digest)
+        .with("reason", reason)
 }
 
 /// Writes a certificate down. One that is known already stays as it is.
@@ -506,8 +543,9 @@ pub async fn block(tx: &mut Tx, number: &str, reason: &str, at: Timestamp, until
          values ($1, $5, 'revoked', $2, $2, $3, $3, $2, $4)",
         [number.into(), at.0.into(), until.0.into(), reason.into(), true.into()],
     ))
-    .await
-    .map(drop)
+    .await?;
+    let deed = Deed::to(Action::CertificateRevoke, Subject::Certificate, number).with("reason", reason);
+    audit::append(tx, deed.with("is_foreign", true)).await
 }
 
 fn found_agent(row: &Row) -> Option<FoundAgent> {

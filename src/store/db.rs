@@ -11,7 +11,7 @@ use sqlx::{
     },
 };
 
-use super::StoreError;
+use super::{StoreError, audit::Chain};
 use crate::config;
 
 /// Connections that answer questions, per engine.
@@ -156,6 +156,8 @@ impl Row {
 /// The open transaction of the writer.
 pub struct Tx {
     connection: WriterConnection,
+    /// Where the audit stands.
+    pub(super) chain: Chain,
 }
 
 enum WriterConnection {
@@ -208,6 +210,9 @@ impl Tx {
 
     /// Begin, commit, savepoints: text without arguments.
     pub(super) async fn control(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        if sql.starts_with("rollback") {
+            self.chain.forget();
+        }
         self.execute(Statement::new(sql, [])).await.map(drop)
     }
 
@@ -273,7 +278,7 @@ impl Engine {
     }
 
     /// Opens the connection of the writer.
-    pub(super) async fn writer(&self) -> Result<Tx, StoreError> {
+    pub(super) async fn writer(&self, chain: Chain) -> Result<Tx, StoreError> {
         let connection = match self {
             Engine::Sqlite(options) => {
                 make_private(options.get_filename())?;
@@ -281,7 +286,7 @@ impl Engine {
             }
             Engine::Postgres(options) => WriterConnection::Postgres(options.connect().await?),
         };
-        Ok(Tx { connection })
+        Ok(Tx { connection, chain })
     }
 
     /// Brings the schema up to date.

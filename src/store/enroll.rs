@@ -328,23 +328,22 @@ pub async fn new_agent(
     Ok(agent)
 }
 
-/// One line in the log of an invitation.
+/// One line in the log of an invitation. False: it has as many as it may, and the oldest went.
 ///
 /// # Errors
 /// The database failed.
-pub async fn log(tx: &mut Tx, invitation: InvitationId, now: Timestamp, event: &str) -> Result<(), StoreError> {
+pub async fn log(tx: &mut Tx, invitation: InvitationId, now: Timestamp, event: &str) -> Result<bool, StoreError> {
     tx.execute(Statement::new(
         "insert into invitation_log (invitation_id, created_at, event) values ($1, $2, $3)",
         [int(invitation.0), int(now.0), text(event)],
     ))
     .await?;
-    tx.execute(Statement::new(
+    let rotated = Statement::new(
         "delete from invitation_log where invitation_id = $1 and invitation_log_id not in \
          (select invitation_log_id from invitation_log where invitation_id = $1 order by invitation_log_id desc limit $2)",
         [int(invitation.0), int(LOG_LINES_PER_INVITATION_MAX)],
-    ))
-    .await?;
-    Ok(())
+    );
+    Ok(tx.execute(rotated).await? == 0)
 }
 
 /// Another password for the agent; the earlier ones stay until it connects, up to [`CREDENTIALS_PER_AGENT_MAX`].

@@ -10,16 +10,25 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, ComputerId, EntityId, FleetId, Serial},
-    mdm::agent::{Agent, EnrollStatus, LockWish},
+    mdm::{
+        agent::{Agent, EnrollStatus, LockWish},
+        audit::{Action, Deed},
+    },
 };
 
 /// A password that opens a connection for the last message, and whose it was.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LastLogin {
     /// `hmac$<hex>` or an imported `PBKDF2$…`.
     pub secret: String,
     /// The agent that is gone, as far as its connection needs it.
     pub agent: Agent,
+}
+
+impl std::fmt::Debug for LastLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LastLogin").field("agent", &self.agent).field("secret", &"***").finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -35,7 +44,7 @@ impl Store {
         at: Timestamp,
         remembered_until: Option<Timestamp>,
     ) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to_agent(Action::AgentRemove, agent), move |tx| {
             Box::pin(async move {
                 if let Some(until) = remembered_until {
                     tx.execute(Statement::new(

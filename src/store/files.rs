@@ -12,7 +12,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{EntityId, FileId},
-    mdm::policy::ItemId,
+    mdm::{
+        audit::{Action, Deed, Subject},
+        policy::ItemId,
+    },
 };
 
 mod packages;
@@ -104,7 +107,9 @@ impl Store {
     /// The database or the disk failed.
     pub async fn add_file(&self, new: NewFile, content: Content) -> Answer<FileId> {
         let (blob, size) = (content.blob.clone(), content.size);
-        self.write_with_content(content, move |tx| {
+        let deed =
+            Deed::new(Action::FileAdd, Subject::File).with("name", new.name.as_str()).with("sha256", blob.as_str());
+        self.write_with_content(deed, content, move |tx| {
             Box::pin(async move {
                 if let Err(refused) = there_is_room(tx, new.entity, "select count(*) as n from file").await? {
                     return Ok(Err(refused));
@@ -138,8 +143,9 @@ impl Store {
         at: Timestamp,
     ) -> Answer<Touched> {
         let (blob, size) = (content.blob.clone(), content.size);
+        let deed = Deed::to(Action::FileReplace, Subject::File, id).with("sha256", blob.as_str());
         let replaced = self
-            .write_with_content(content, move |tx| {
+            .write_with_content(deed, content, move |tx| {
                 Box::pin(async move {
                     let Some(old) = content_of(tx, "select blob_id from file where file_id = $1", id.0).await? else {
                         return Ok(Err(absent_file(id)));
@@ -162,9 +168,10 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn change_file(&self, id: FileId, name: Option<String>, comment: Option<String>) -> Answer<()> {
+        let deed = Deed::to(Action::FileChange, Subject::File, id).with("name", name.clone());
         let update = "update file set name = coalesce($2, name), comment = coalesce($3, comment) where file_id = $1";
         let statement = Statement::new(update, [id.0.into(), Value::Text(name), Value::Text(comment)]);
-        self.write(move |tx| {
+        self.deed(deed, move |tx| {
             Box::pin(async move { Ok(if tx.execute(statement).await? == 0 { Err(absent_file(id)) } else { Ok(()) }) })
         })
         .await
@@ -176,7 +183,7 @@ impl Store {
     /// The database or the disk failed.
     pub async fn remove_file(&self, id: FileId, at: Timestamp, removal_until: Timestamp) -> Answer<Touched> {
         let removed = self
-            .write(move |tx| {
+            .deed(Deed::to(Action::FileRemove, Subject::File, id), move |tx| {
                 Box::pin(async move {
                     let Some(old) = content_of(tx, "select blob_id from file where file_id = $1", id.0).await? else {
                         return Ok(Err(absent_file(id)));

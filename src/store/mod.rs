@@ -8,12 +8,14 @@ use crate::{
     clock::Clock,
     config::Database,
     ids::{AccountId, CredentialId, EntityId},
-    mdm::{agent::Agent, change::Change},
+    mdm::{agent::Agent, audit::AuditKey, change::Change},
 };
 
+pub mod admin_token;
 pub mod administer;
 pub mod agent;
 mod apply;
+pub mod audit;
 pub mod blobs;
 pub mod certificate;
 pub mod command;
@@ -72,12 +74,18 @@ pub enum StoreError {
 }
 
 /// A stored MQTT login that has the user name asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Login {
     /// `hmac$<hex>` or an imported `PBKDF2$…`.
     pub secret: String,
     /// Whose.
     pub who: LoginOf,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("who", &self.who).field("secret", &"***").finish_non_exhaustive()
+    }
 }
 
 /// Whose login it is.
@@ -125,7 +133,7 @@ impl Store {
     pub const SUBMISSIONS_MAX: usize = 65_536;
 
     /// Opens (and makes) the database, brings its schema up to date and starts the tasks that write and look up.
-    /// `on_commit` hears the figures of every transaction.
+    /// The audit is sealed with `audit_key`; `on_commit` hears the figures of every transaction.
     ///
     /// # Errors
     /// It cannot be reached, or is newer than the program.
@@ -133,10 +141,11 @@ impl Store {
         database: &Database,
         data_dir: &Path,
         clock: Clock,
+        audit_key: AuditKey,
         on_commit: impl Fn(BatchFigures) + Send + Sync + 'static,
     ) -> Result<Store, StoreError> {
         let engine = Engine::choose(database, data_dir)?;
-        let mut tx = engine.writer().await?;
+        let mut tx = engine.writer(audit::Chain::new(audit_key, clock.clone())).await?;
         engine.migrate(&mut tx).await?;
         let readers = engine.readers();
         let (writer, queue) = mpsc::channel(Self::SUBMISSIONS_MAX);
@@ -215,7 +224,7 @@ impl Store {
     }
 
     /// Runs a story inside the writer's transaction, under a savepoint of its own, and answers after the commit. A story that
-    /// returns an error leaves nothing behind.
+    /// returns an error leaves nothing behind. What it writes into the audit is done by whoever this task works for.
     ///
     /// # Errors
     /// The story's, or that of the commit.
@@ -225,7 +234,7 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Tx) -> Story<'t, T> + Send + 'static,
     {
         let (done, answered) = oneshot::channel();
-        self.enqueue(Submission::story(story, |outcome| drop(done.send(outcome))));
+        self.enqueue(Submission::story(audit::actor(), story, |outcome| drop(done.send(outcome))));
         answered.await.map_err(|_| closing())?
     }
 

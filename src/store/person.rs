@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Store, StoreError,
     administer::{Answer, LIST_ROWS_MAX, Refused},
+    audit,
     db::{Row, Statement, Tx, Value},
     scope,
     session::{self, Owner},
@@ -12,7 +13,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{EntityId, PersonId},
-    mdm::rights::{Grant, Profile, Scope},
+    mdm::{
+        audit::{Action, Deed, Subject},
+        rights::{Grant, Profile, Scope},
+    },
 };
 
 /// Profiles that one person may have.
@@ -72,7 +76,7 @@ pub struct NewPerson {
 }
 
 /// What is to be different; what is `None` or empty stays.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct PersonChange {
     /// Login name.
     pub name: Option<String>,
@@ -96,6 +100,33 @@ pub struct PersonChange {
     pub grant: Option<Grant>,
     /// A profile to take.
     pub revoke: Option<(Profile, EntityId)>,
+}
+
+impl std::fmt::Debug for PersonChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let it = &mut f.debug_struct("PersonChange");
+        it.field("name", &self.name).field("is_active", &self.is_active).field("grant", &self.grant);
+        it.field("revoke", &self.revoke).field("secret", &self.secret.as_ref().map(|_| "***")).finish_non_exhaustive()
+    }
+}
+
+impl PersonChange {
+    /// The deed with the names of what is changed, and which rights were given and taken.
+    fn told(&self, deed: Deed) -> Deed {
+        let all = [
+            ("name", self.name.is_some()),
+            ("firstname", self.firstname.is_some()),
+            ("realname", self.realname.is_some()),
+            ("phone", self.phone.is_some()),
+            ("phone2", self.phone2.is_some()),
+            ("password", self.secret.is_some()),
+            ("emails", !self.emails.is_empty() || self.default_email.is_some()),
+        ];
+        let changed: Vec<&str> = all.into_iter().filter(|(_, it)| *it).map(|(name, _)| name).collect();
+        let given = self.grant.map(|it| format!("{} of {}", it.profile.as_str(), it.entity));
+        let taken = self.revoke.map(|(profile, entity)| format!("{} of {entity}", profile.as_str()));
+        deed.with("changed", changed).with("is_active", self.is_active).with("given", given).with("taken", taken)
+    }
 }
 
 impl Store {
@@ -156,7 +187,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn add_person(&self, new: NewPerson, at: Timestamp) -> Answer<PersonId> {
-        self.write(move |tx| {
+        let deed = Deed::new(Action::PersonAdd, Subject::Person).with("email", new.email.as_str());
+        self.deed(new.change.told(deed), move |tx| {
             Box::pin(async move {
                 let nobody = PersonId(0);
                 let mut change = new.change;
@@ -184,7 +216,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn change_person(&self, id: PersonId, change: PersonChange) -> Answer<()> {
-        self.write(move |tx| {
+        let deed = change.told(Deed::to(Action::PersonChange, Subject::Person, id));
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 if tx
                     .row(Statement::new("select 1 as n from person where person_id = $1", [int(id.0)]))
@@ -207,7 +240,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_person(&self, id: PersonId) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::PersonRemove, Subject::Person, id), move |tx| {
             Box::pin(async move {
                 for statement in [
                     "update agent set person_id = null where person_id = $1",
@@ -229,7 +262,10 @@ impl Store {
     /// The database failed.
     pub async fn add_person_token(&self, id: PersonId, token_hash: String, at: Timestamp) -> Result<(), StoreError> {
         self.write(move |tx| {
-            Box::pin(async move { session::add_full_token(tx, Owner::Person(id), &token_hash, at).await })
+            Box::pin(async move {
+                session::add_full_token(tx, Owner::Person(id), &token_hash, at).await?;
+                audit::append(tx, Deed::to(Action::PersonToken, Subject::Person, id)).await
+            })
         })
         .await
     }
@@ -242,6 +278,7 @@ impl Store {
         self.write(move |tx| {
             Box::pin(async move {
                 tx.execute(Statement::new("delete from http_session where person_id = $1", [int(id.0)])).await?;
+                audit::append(tx, Deed::to(Action::PersonTokensRevoke, Subject::Person, id)).await?;
                 tx.execute(Statement::new("delete from api_token where person_id = $1", [int(id.0)])).await
             })
         })

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, FleetId, TaskId},
-    mdm::policy::{self, Item, ItemId, Policy, Setting, Target},
+    mdm::{
+        audit::{Action, Deed, Subject},
+        policy::{self, Item, ItemId, Policy, Setting, Target},
+    },
 };
 
 mod due;
@@ -62,7 +65,10 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn add_task(&self, new: NewTask, at: Timestamp) -> Answer<(TaskId, Touched)> {
-        self.write(move |tx| Box::pin(async move { add(tx, &new, at).await })).await
+        let deed = Deed::new(Action::TaskAdd, Subject::Task)
+            .with("policy", new.policy.symbol)
+            .with("value", new.value.to_string());
+        self.deed(deed, move |tx| Box::pin(async move { add(tx, &new, at).await })).await
     }
 
     /// Gives a task another value. It is published again and its statuses begin anew.
@@ -76,7 +82,8 @@ impl Store {
         item: Option<ItemId>,
         at: Timestamp,
     ) -> Answer<Touched> {
-        self.write(move |tx| Box::pin(async move { change(tx, id, value, item, at).await })).await
+        let deed = Deed::to(Action::TaskChange, Subject::Task, id).with("value", value.to_string());
+        self.deed(deed, move |tx| Box::pin(async move { change(tx, id, value, item, at).await })).await
     }
 
     /// Takes a task back. Whoever it was for is told, now or within `removal_until`; what it deployed is removed where the task says so.
@@ -84,7 +91,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_task(&self, id: TaskId, at: Timestamp, removal_until: Timestamp) -> Answer<Touched> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::TaskRemove, Subject::Task, id), move |tx| {
             Box::pin(async move {
                 let Some(task) = task(tx, id).await? else { return Ok(Err(absent(id))) };
                 life::remove(tx, &task, at, removal_until).await?;

@@ -15,12 +15,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     StoreError, apply,
+    audit::{self, Chain},
     db::{Engine, Statement, Story, Tx},
     merge::Merged,
 };
 use crate::{
     clock::{Clock, Timestamp},
-    mdm::change::Change,
+    mdm::{
+        audit::{Action, Actor, ActorKind, Deed},
+        change::Change,
+    },
 };
 
 /// Submissions that one transaction takes.
@@ -55,20 +59,21 @@ pub(super) enum Submission {
     Changes(Vec<Change>, Done),
     /// Facts whose commit nobody waits for.
     Notes(Vec<Change>),
-    /// A conversation with the database.
-    Story(AnyStory, StoryDone),
+    /// A conversation with the database, on behalf of somebody.
+    Story(Actor, AnyStory, StoryDone),
     /// Everything before this is to be committed, then the writer ends.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl Submission {
     /// Hides the type of a story's answer.
-    pub(super) fn story<T, F>(story: F, done: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Self
+    pub(super) fn story<T, F>(by: Actor, story: F, done: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Self
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Story<'t, T> + Send + 'static,
     {
         Submission::Story(
+            by,
             Box::new(move |tx| {
                 Box::pin(async move {
                     let answer = story(tx).await?;
@@ -85,7 +90,7 @@ impl Submission {
         match self {
             Submission::Changes(_, done) => done(Err(error)),
             Submission::Notes(_) => {}
-            Submission::Story(_, done) => done(Err(error)),
+            Submission::Story(_, _, done) => done(Err(error)),
             Submission::Close(done) => drop(done.send(Err(error))),
         }
     }
@@ -184,7 +189,7 @@ impl Writer {
             drop(self.tx.control("rollback").await);
             return self.tx.control("begin").await;
         }
-        match self.engine.writer().await {
+        match self.engine.writer(Chain::new(self.tx.chain.key.clone(), self.clock.clone())).await {
             Ok(tx) => {
                 self.tx = tx;
                 self.tx.control("begin").await
@@ -204,8 +209,8 @@ impl Writer {
                 changes.push((some, done));
             }
         }
-        let statements = plan_all(&changes, self.clock.now());
-        match self.run(statements).await {
+        let steps = plan_all(&changes, self.clock.now());
+        match self.run(steps).await {
             Ok(()) => {
                 releases.extend(changes.into_iter().map(|(_, done)| done as Release));
                 Ok(())
@@ -229,7 +234,8 @@ impl Writer {
         for submission in batch {
             match submission {
                 Submission::Changes(some, done) => changes.push((some, done)),
-                Submission::Story(story, done) => {
+                Submission::Story(by, story, done) => {
+                    self.tx.chain.by = by;
                     failed = failed.and(self.together(std::mem::take(&mut changes), releases).await);
                     failed = failed.and(self.tell(story, done, releases).await);
                 }
@@ -250,9 +256,9 @@ impl Writer {
             return Ok(());
         }
         let begun = self.tx.control("savepoint changes").await;
-        let statements = plan_all(&changes, self.clock.now());
+        let steps = plan_all(&changes, self.clock.now());
         let applied = match begun {
-            Ok(()) => self.run(statements).await,
+            Ok(()) => self.run(steps).await,
             Err(error) => Err(error),
         };
         if applied.is_ok() {
@@ -320,29 +326,41 @@ impl Writer {
         }
     }
 
-    async fn run(&mut self, statements: Vec<Statement>) -> Result<(), StoreError> {
-        for statement in statements {
-            self.tx.execute(statement).await?;
+    async fn run(&mut self, steps: Vec<Step>) -> Result<(), StoreError> {
+        for step in steps {
+            match step {
+                Step::Run(statement) => drop(self.tx.execute(statement).await?),
+                Step::Note(deed) => audit::append_if_there(&mut self.tx, *deed).await?,
+            }
         }
         Ok(())
     }
 }
 
-/// The statements of these changes. The end of an agent keeps its place among them.
-fn plan(changes: impl Iterator<Item = Change>, now: Timestamp) -> Vec<Statement> {
-    let (mut merged, mut statements) = (Merged::default(), Vec::new());
+/// What changes come to.
+enum Step {
+    Run(Statement),
+    /// A device did it.
+    Note(Box<Deed>),
+}
+
+/// The steps of these changes. The end of an agent keeps its place among them.
+fn plan(changes: impl Iterator<Item = Change>, now: Timestamp) -> Vec<Step> {
+    let (mut merged, mut steps) = (Merged::default(), Vec::new());
     for change in changes {
         if let Some((agent, at)) = merged.add(change) {
-            statements.extend(apply::statements(std::mem::take(&mut merged), now));
-            statements.extend(apply::unenrolled(agent, at));
+            steps.extend(apply::statements(std::mem::take(&mut merged), now).into_iter().map(Step::Run));
+            let device = Actor::new(ActorKind::Device, agent.to_string());
+            steps.push(Step::Note(Box::new(Deed::to_agent(Action::AgentUnenroll, agent).by(device))));
+            steps.extend(apply::unenrolled(agent, at).map(Step::Run));
         }
     }
-    statements.extend(apply::statements(merged, now));
-    statements
+    steps.extend(apply::statements(merged, now).into_iter().map(Step::Run));
+    steps
 }
 
 /// The same for several submissions, which are kept in case that they must be tried one by one.
-fn plan_all(changes: &[(Vec<Change>, Done)], now: Timestamp) -> Vec<Statement> {
+fn plan_all(changes: &[(Vec<Change>, Done)], now: Timestamp) -> Vec<Step> {
     plan(changes.iter().flat_map(|(some, _)| some.iter().cloned()), now)
 }
 

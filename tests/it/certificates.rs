@@ -178,6 +178,16 @@ async fn a_revoked_certificate_closes_its_connection_and_opens_no_other() {
     let row = server.cli(&["certs", "show", &shown.number()]).await;
     assert_eq!((&row[0]["state"], &row[0]["reason"]), (&json!("revoked"), &json!("key_compromise")));
 
+    let deeds = server.cli(&["audit", "list", "--serial", "AZERTY", "--action", "certificate."]).await;
+    let told: Vec<_> = rows(&deeds).iter().map(|it| (&it["action"], &it["actor_kind"], &it["subject"])).collect();
+    let number = json!(shown.number());
+    assert_eq!(
+        told,
+        [
+            (&json!("certificate.revoke"), &json!("administrator"), &number),
+            (&json!("certificate.issue"), &json!("person"), &number)
+        ]
+    );
     // The password is another credential: the device can come back with it, and stays when a certificate is revoked.
     phone.comes_up(&server).await;
     phone.says("Status/Ping", "!").await;
@@ -284,6 +294,8 @@ async fn a_stolen_authority_ends_everything_that_it_signed() {
     }
     let done = server.cli(&["certs", "revoke", "--all"]).await;
     assert_eq!((&done["revoked"], &done["reason"]), (&json!(2), &json!("ca_compromise")));
+    let deeds = server.cli(&["audit", "list", "--action", "certificate.revoke"]).await;
+    assert_eq!((rows(&deeds).len(), &rows(&deeds)[0]["detail"]["certificates"]), (1, &json!(2)), "one entry for all");
     for link in &mut links {
         link.is_closed().await;
     }

@@ -10,7 +10,7 @@ use crate::support::{
     mailbox::{Mailbox, Manners},
     postgres::fresh_database,
     server::rows,
-    until,
+    until, write_private,
 };
 
 /// Settings of a server that mails through this port, without TLS.
@@ -153,7 +153,7 @@ async fn mail_travels_encrypted_and_with_a_login() {
     let login = Some(("mdmq".to_owned(), "s3cret word".to_owned()));
     let mailbox = Mailbox::open(Manners { starttls: true, login, ..Manners::default() }).await;
     let file = mailbox.ca_file().with_file_name("credentials");
-    std::fs::write(&file, "mdmq\ns3cret word\n").unwrap();
+    write_private(&file, "mdmq\ns3cret word\n");
     let secured = [
         ("MDMQ_MAIL__SMTP_HOST", "localhost".to_owned()),
         ("MDMQ_MAIL__TLS", "starttls".into()),

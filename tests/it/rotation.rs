@@ -8,7 +8,7 @@ use crate::support::{
     Server,
     certified::{Client, DeviceKey, Shown, enrolled},
     server::rows,
-    until,
+    until, write_private,
 };
 
 /// The first certificate that the server presents on its MQTT listener, as stock OpenSSL sees it.
@@ -73,7 +73,7 @@ async fn files_that_an_acme_client_writes_are_taken_without_a_restart() {
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let pem = params.self_signed(&key.0).unwrap().pem();
         fs::write(place.join("chain.pem"), &pem).unwrap();
-        fs::write(place.join("key.pem"), key.0.serialize_pem()).unwrap();
+        write_private(&place.join("key.pem"), &key.0.serialize_pem());
         pem
     };
     let (first, second) = (make(one.path()), make(other.path()));

@@ -1,8 +1,8 @@
 //! Starting, refusing to start, and stopping.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
-use crate::support::{Server, server::serve_and_fail, sqlite};
+use crate::support::{Server, server::serve_and_fail, sqlite, write_private};
 
 #[tokio::test]
 async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() {
@@ -17,7 +17,6 @@ async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() 
 
 #[tokio::test]
 async fn the_admin_token_is_for_the_owner_only() {
-    use std::os::unix::fs::PermissionsExt;
     let server = Server::start().await;
     let mode = fs::metadata(server.data_dir().join("admin-token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -41,10 +40,21 @@ async fn a_port_in_use_is_one_line_and_exit_1() {
 }
 
 #[tokio::test]
+async fn a_key_that_others_can_read_is_one_line_and_exit_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pem");
+    fs::write(&file, "a key").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let path = file.to_str().unwrap();
+    let settings = [("MDMQ_MQTT__CERTIFICATE_FILE", path), ("MDMQ_MQTT__KEY_FILE", path)];
+    check_refuses_to_start(&settings, &format!("run: chmod 640 {path}")).await;
+}
+
+#[tokio::test]
 async fn an_unreadable_certificate_is_one_line_and_exit_1() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("nonsense.pem");
-    fs::write(&file, "this is not a certificate").unwrap();
+    write_private(&file, "this is not a certificate");
     let path = file.to_str().unwrap();
     check_refuses_to_start(&[("MDMQ_MQTT__CERTIFICATE_FILE", path), ("MDMQ_MQTT__KEY_FILE", path)], "nonsense.pem")
         .await;

@@ -24,7 +24,8 @@ pub struct Place {
 
 impl Place {
     pub async fn open(&self) -> Result<Store, StoreError> {
-        Store::open(&self.database, self.dir.path(), Clock::System, |_| {}).await
+        let key = mdmq::mdm::audit::AuditKey::new([7; 32]);
+        Store::open(&self.database, self.dir.path(), Clock::System, key, |_| {}).await
     }
 }
 

@@ -45,17 +45,21 @@ impl World {
         let (data, config) = (tempfile::tempdir().unwrap(), Config::default());
         let now = Arc::new(AtomicI64::new(START_MS));
         let clock = Clock::Manual(now.clone());
-        let store = Store::open(&Database::default(), data.path(), clock.clone(), |_| {}).await.unwrap();
+        let secret_key = SecretKey::random();
+        let store = Store::open(&Database::default(), data.path(), clock.clone(), secret_key.audit_key(), |_| {})
+            .await
+            .unwrap();
         let flows = Arc::new(Flows {
             store,
             hub: Hub::new(1, 10, Retained::new(10, 1000)),
             clock,
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
+            audit_watch: crate::flows::audit::Watch::new(data.path()),
             guard: crate::flows::guard::Guard::new(&config, Clock::System.instant()),
             certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
             config: Arc::new(config),
-            secret_key: SecretKey::random(),
+            secret_key,
             told: std::sync::OnceLock::new(),
             policies: Policies::default(),
             settled: Settled::default(),

@@ -11,13 +11,17 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ADMINISTRATOR, error::Error};
+use super::{
+    error::Error,
+    who::{Who, must_be_seen},
+};
 use crate::{
     flows::{
         Flows,
         administer::{AgentFilter, AgentView, BAD_LINES_MAX, CommandView},
     },
     ids::{AgentId, CommandId, EntityId, FleetId, MessageId},
+    mdm::audit::Subject,
     store::message_log::{MESSAGES_LISTED_MAX, MessageFilter, MessageView},
 };
 
@@ -31,9 +35,10 @@ pub struct Wanted {
     fleet: Option<FleetId>,
 }
 
-pub async fn list(State(flows): Here, Query(wanted): Query<Wanted>) -> Result<Json<Vec<Value>>, Error> {
+pub async fn list(State(flows): Here, who: Who, Query(wanted): Query<Wanted>) -> Result<Json<Vec<Value>>, Error> {
     let filter = AgentFilter { id: None, serial: wanted.serial, entity: wanted.entity, fleet: wanted.fleet };
-    Ok(Json(flows.store.agents_like(&filter).await?.iter().map(|it| view(&flows, it)).collect()))
+    let found = flows.store.agents_like(&filter).await?;
+    Ok(Json(found.iter().filter(|it| who.sees(it.entity)).map(|it| view(&flows, it)).collect()))
 }
 
 pub async fn show(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
@@ -51,10 +56,17 @@ pub struct AgentChange {
 
 pub async fn change(
     State(flows): Here,
+    who: Who,
     Path(id): Path<AgentId>,
     body: Body<AgentChange>,
 ) -> Result<Json<Value>, Error> {
     let Json(change) = body?;
+    if let Some(entity) = change.entity {
+        must_be_seen(&who, entity)?;
+    }
+    if let Some(fleet) = change.fleet {
+        flows.must_see(&who, Subject::Fleet, fleet.0).await??;
+    }
     if let Some(entity) = change.entity {
         flows.move_agent_to_entity(id, entity).await??;
     }
@@ -64,13 +76,13 @@ pub async fn change(
     show(State(flows), Path(id)).await
 }
 
-pub async fn remove(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
-    flows.remove_agent(id, ADMINISTRATOR).await??;
+pub async fn remove(State(flows): Here, who: Who, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
+    flows.remove_agent(id, &who.name).await??;
     Ok(Json(json!({ "id": id, "removed": true })))
 }
 
-pub async fn cancel_unenrollment(State(flows): Here, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
-    flows.cancel_unenrollment(id, ADMINISTRATOR).await??;
+pub async fn cancel_unenrollment(State(flows): Here, who: Who, Path(id): Path<AgentId>) -> Result<Json<Value>, Error> {
+    flows.cancel_unenrollment(id, &who.name).await??;
     show(State(flows), Path(id)).await
 }
 
@@ -82,11 +94,12 @@ pub struct NewCommand {
 
 pub async fn command(
     State(flows): Here,
+    who: Who,
     Path(id): Path<AgentId>,
     body: Body<NewCommand>,
 ) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
-    let command = flows.command(id, &new.name, ADMINISTRATOR).await??;
+    let command = flows.command(id, &new.name, &who.name).await??;
     let state = flows.await_command(command, Duration::ZERO).await?.map(|it| it.state);
     Ok((StatusCode::CREATED, Json(json!({ "command_id": command, "state": state }))))
 }
@@ -99,9 +112,14 @@ pub struct WantedCommands {
 
 pub async fn list_commands(
     State(flows): Here,
+    who: Who,
     Query(wanted): Query<WantedCommands>,
 ) -> Result<Json<Vec<CommandView>>, Error> {
-    Ok(Json(flows.store.command_views(wanted.serial.as_deref(), wanted.state.as_deref()).await?))
+    let mut found = flows.store.command_views(wanted.serial.as_deref(), wanted.state.as_deref()).await?;
+    if let Some(seen) = flows.seen_by(&who).await? {
+        found.retain(|it| seen.agents.contains(&it.agent.0));
+    }
+    Ok(Json(found))
 }
 
 #[derive(Deserialize)]
@@ -119,8 +137,8 @@ pub async fn show_command(
     found.map(Json).ok_or_else(|| Error::absent(format!("there is no command {id}")))
 }
 
-pub async fn cancel_command(State(flows): Here, Path(id): Path<CommandId>) -> Result<Json<Value>, Error> {
-    flows.cancel_command(id, ADMINISTRATOR).await??;
+pub async fn cancel_command(State(flows): Here, who: Who, Path(id): Path<CommandId>) -> Result<Json<Value>, Error> {
+    flows.cancel_command(id, &who.name).await??;
     Ok(Json(json!({ "command_id": id, "state": "cancelled" })))
 }
 
@@ -133,8 +151,14 @@ pub struct WantedMessages {
 
 pub async fn list_messages(
     State(flows): Here,
+    who: Who,
     Query(wanted): Query<WantedMessages>,
 ) -> Result<Json<Vec<MessageView>>, Error> {
+    match wanted.agent {
+        Some(agent) => flows.must_see(&who, Subject::Agent, agent.0).await??,
+        None if who.sees_everything() => {}
+        None => return Err(Error::invalid("a token of one entity must say of which agent")),
+    }
     let limit = wanted.limit.unwrap_or(MESSAGES_LISTED_MAX);
     let filter = MessageFilter { agent: wanted.agent, before: wanted.before, limit };
     Ok(Json(flows.messages(&filter).await?))

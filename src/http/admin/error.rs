@@ -31,8 +31,14 @@ impl Error {
 
     /// 401.
     pub fn unauthorized() -> Self {
-        let why = "the bearer token is missing or wrong; it is in the file admin-token of the data directory";
+        let why =
+            "the bearer token is missing or wrong; the first one is in the file admin-token of the data directory";
         Self::new(StatusCode::UNAUTHORIZED, why)
+    }
+
+    /// 403.
+    pub fn forbidden(why: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, why)
     }
 
     /// 422.

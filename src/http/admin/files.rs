@@ -10,7 +10,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::{
+    error::Error,
+    who::{Who, must_be_seen},
+};
 use crate::{
     flows::{
         Flows,
@@ -37,12 +40,13 @@ pub struct ItemChange {
     comment: Option<String>,
 }
 
-pub async fn list_files(State(flows): Here, Query(of): Query<OfEntity>) -> Result<Json<Vec<Value>>, Error> {
-    Ok(Json(flows.store.files(of.entity).await?.iter().map(file_view).collect()))
+pub async fn list_files(State(flows): Here, who: Who, Query(of): Query<OfEntity>) -> Result<Json<Vec<Value>>, Error> {
+    Ok(Json(flows.store.files(of.entity).await?.iter().filter(|it| who.sees(it.entity)).map(file_view).collect()))
 }
 
-pub async fn add_file(State(flows): Here, parts: Parts) -> Made {
+pub async fn add_file(State(flows): Here, who: Who, parts: Parts) -> Made {
     let received = upload::read(&flows, parts?, files::filename).await?;
+    must_be_seen(&who, received.described.entity.unwrap_or(EntityId::ROOT))?;
     let file = flows.add_file(received.described, received.content).await??;
     Ok((StatusCode::CREATED, Json(file_view(&file))))
 }
@@ -71,17 +75,22 @@ pub async fn remove_file(State(flows): Here, Path(id): Path<FileId>) -> Result<J
     Ok(Json(json!({ "id": id, "removed": true })))
 }
 
-pub async fn list_packages(State(flows): Here, Query(of): Query<OfEntity>) -> Result<Json<Vec<Value>>, Error> {
+pub async fn list_packages(
+    State(flows): Here,
+    who: Who,
+    Query(of): Query<OfEntity>,
+) -> Result<Json<Vec<Value>>, Error> {
     let without_icon = |it: &PackageView| {
         let mut view = package_view(it);
         view.as_object_mut().map(|members| members.remove("icon"));
         view
     };
-    Ok(Json(flows.store.packages(of.entity).await?.iter().map(without_icon).collect()))
+    Ok(Json(flows.store.packages(of.entity).await?.iter().filter(|it| who.sees(it.entity)).map(without_icon).collect()))
 }
 
-pub async fn add_package(State(flows): Here, parts: Parts) -> Made {
+pub async fn add_package(State(flows): Here, who: Who, parts: Parts) -> Made {
     let received = upload::read(&flows, parts?, files::package_filename).await?;
+    must_be_seen(&who, received.described.entity.unwrap_or(EntityId::ROOT))?;
     let package = flows.add_package(received.described, received.content).await??;
     Ok((StatusCode::CREATED, Json(package_view(&package))))
 }

@@ -11,7 +11,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::{
+    error::Error,
+    who::{Who, must_be_seen},
+};
 use crate::{
     flows::{
         Flows,
@@ -32,10 +35,16 @@ pub struct Wanted {
     status: Option<String>,
 }
 
-pub async fn list(State(flows): Here, Query(wanted): Query<Wanted>) -> Result<Json<Vec<InvitationView>>, Error> {
+pub async fn list(
+    State(flows): Here,
+    who: Who,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Vec<InvitationView>>, Error> {
     let Wanted { entity, email, status } = wanted;
     let email = email.map(|it| it.to_lowercase());
-    Ok(Json(flows.invitations(&InvitationFilter { id: None, entity, email, status }).await?))
+    let mut found = flows.invitations(&InvitationFilter { id: None, entity, email, status }).await?;
+    found.retain(|it| who.sees(it.entity));
+    Ok(Json(found))
 }
 
 pub async fn show(State(flows): Here, Path(id): Path<InvitationId>) -> Result<Json<InvitationDetails>, Error> {
@@ -59,8 +68,13 @@ pub struct NewInvitation {
     mail: Option<bool>,
 }
 
-pub async fn invite(State(flows): Here, body: Body<NewInvitation>) -> Result<(StatusCode, Json<Invited>), Error> {
+pub async fn invite(
+    State(flows): Here,
+    who: Who,
+    body: Body<NewInvitation>,
+) -> Result<(StatusCode, Json<Invited>), Error> {
     let Json(new) = body?;
+    must_be_seen(&who, EntityId(new.entity.unwrap_or_default()))?;
     let wish = Wish {
         email: new.email,
         entity: new.entity.unwrap_or_default(),

@@ -7,17 +7,17 @@ use std::{
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use subtle::ConstantTimeEq;
 
 use crate::{datadir::DataDir, flows::Flows};
 
 mod agents;
+mod audit;
 mod certificates;
 mod error;
 mod files;
@@ -25,8 +25,11 @@ mod invitations;
 mod people;
 mod tasks;
 mod tenants;
+mod tokens;
+mod who;
 
 use error::Error;
+use who::{Guard, authorize};
 
 /// Largest import, in bytes.
 pub const IMPORT_BYTES_MAX: usize = 64 << 20;
@@ -34,13 +37,11 @@ pub const IMPORT_BYTES_MAX: usize = 64 << 20;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// A database that takes longer for a trivial question is not ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
-/// Who asks, in the rows of what he asked for.
-const ADMINISTRATOR: &str = "administrator";
 
-/// The routes of the admin listener. The token is that of the data directory; without one nobody gets in.
+/// The routes of the admin listener. What each token may is in the table of `who`.
 pub fn router(flows: Arc<Flows>) -> Router {
-    let token: Option<Arc<str>> =
-        DataDir::at(&flows.config.data_dir).stored_admin_token().ok().flatten().map(Into::into);
+    let first = DataDir::at(&flows.config.data_dir).stored_admin_token().ok().flatten().map(Into::into);
+    let guard = Guard { flows: flows.clone(), first };
     let api = Router::new()
         .route("/entities", get(tenants::list_entities).post(tenants::add_entity))
         .route("/entities/{id}", get(tenants::show_entity).patch(tenants::change_entity).delete(tenants::remove_entity))
@@ -75,6 +76,10 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .route("/packages/{id}", get(files::show_package).patch(files::change_package).delete(files::remove_package))
         .route("/paths", get(files::list_paths).post(files::add_path))
         .route("/paths/{id}", delete(files::remove_path))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
+        .route("/tokens", get(tokens::list).post(tokens::add))
+        .route("/tokens/{name}", delete(tokens::remove))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(
             Router::new()
@@ -92,7 +97,7 @@ pub fn router(flows: Arc<Flows>) -> Router {
                 .layer(DefaultBodyLimit::disable()),
         )
         .fallback(|| async { Error::absent("there is no such resource") })
-        .layer(middleware::from_fn_with_state(token, authorize));
+        .layer(middleware::from_fn_with_state(guard, authorize));
     Router::new()
         .nest("/api/v1", api)
         .route("/openapi.json", get(openapi))
@@ -102,17 +107,6 @@ pub fn router(flows: Arc<Flows>) -> Router {
         .fallback(|| async { Error::absent("there is no such resource") })
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
         .with_state(flows)
-}
-
-async fn authorize(State(token): State<Option<Arc<str>>>, request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    let is_right = token.is_some_and(|token| bool::from(token.as_bytes().ct_eq(given.trim().as_bytes())));
-    if is_right { next.run(request).await } else { Error::unauthorized().into_response() }
 }
 
 async fn openapi(State(flows): State<Arc<Flows>>) -> axum::Json<serde_json::Value> {

@@ -114,7 +114,7 @@ pub async fn remove(State(flows): Here, Path(who): Path<String>) -> Result<Json<
 pub async fn add_token(State(flows): Here, Path(who): Path<String>) -> Result<(StatusCode, Json<Value>), Error> {
     let id = find(&flows, &who).await?;
     let token = flows.person_token(id).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "user_token": token }))))
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "user_token": *token }))))
 }
 
 pub async fn revoke_tokens(State(flows): Here, Path(who): Path<String>) -> Result<Json<Value>, Error> {

@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::{error::Error, who::Who};
 use crate::{
     flows::{
         Flows,
@@ -18,7 +18,10 @@ use crate::{
         task::{NewTask, TaskFilter, TaskView, TaskWithStatuses},
     },
     ids::{AgentId, FileId, FleetId, PackageId, TaskId},
-    mdm::policy::{self, CATEGORIES, ItemId, Kind, POLICIES, Policy, Target},
+    mdm::{
+        audit::Subject,
+        policy::{self, CATEGORIES, ItemId, Kind, POLICIES, Policy, Target},
+    },
 };
 
 type Here = State<Arc<Flows>>;
@@ -39,9 +42,17 @@ pub struct Wanted {
     agent: Option<AgentId>,
 }
 
-pub async fn list(State(flows): Here, Query(wanted): Query<Wanted>) -> Result<Json<Vec<TaskView>>, Error> {
+pub async fn list(State(flows): Here, who: Who, Query(wanted): Query<Wanted>) -> Result<Json<Vec<TaskView>>, Error> {
     let filter = TaskFilter { id: None, fleet: wanted.fleet, agent: wanted.agent };
-    Ok(Json(flows.store.tasks(filter).await?))
+    let mut found = flows.store.tasks(filter).await?;
+    if let Some(seen) = flows.seen_by(&who).await? {
+        let is_seen = |it: &TaskView| {
+            it.fleet.is_some_and(|it| seen.fleets.contains(&it.0))
+                || it.agent.is_some_and(|it| seen.agents.contains(&it.0))
+        };
+        found.retain(is_seen);
+    }
+    Ok(Json(found))
 }
 
 pub async fn show(State(flows): Here, Path(id): Path<TaskId>) -> Result<Json<Value>, Error> {
@@ -60,7 +71,7 @@ pub struct New {
     package: Option<PackageId>,
 }
 
-pub async fn add(State(flows): Here, body: Body<New>) -> Result<(StatusCode, Json<Value>), Error> {
+pub async fn add(State(flows): Here, who: Who, body: Body<New>) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
     let target = match (new.fleet, new.agent) {
         (Some(fleet), None) => Target::Fleet(fleet),
@@ -69,6 +80,11 @@ pub async fn add(State(flows): Here, body: Body<New>) -> Result<(StatusCode, Jso
     };
     let policy = policy::by_symbol(&new.policy).ok_or_else(|| invalid("Policy not found"))?;
     let item = item(new.file, new.package)?;
+    match target {
+        Target::Fleet(id) => flows.must_see(&who, Subject::Fleet, id.0).await??,
+        Target::Agent(id) => flows.must_see(&who, Subject::Agent, id.0).await??,
+    }
+    must_see_item(&flows, &who, item).await?;
     let id = flows.add_task(NewTask { target, policy, value: new.value, item }).await??;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
@@ -81,9 +97,15 @@ pub struct Changed {
     package: Option<PackageId>,
 }
 
-pub async fn change(State(flows): Here, Path(id): Path<TaskId>, body: Body<Changed>) -> Result<Json<Value>, Error> {
+pub async fn change(
+    State(flows): Here,
+    who: Who,
+    Path(id): Path<TaskId>,
+    body: Body<Changed>,
+) -> Result<Json<Value>, Error> {
     let Json(changed) = body?;
     let item = item(changed.file, changed.package)?;
+    must_see_item(&flows, &who, item).await?;
     flows.change_task(id, changed.value, item).await??;
     show(State(flows), Path(id)).await
 }
@@ -100,6 +122,15 @@ fn item(file: Option<FileId>, package: Option<PackageId>) -> Result<Option<ItemI
         (None, Some(package)) => Ok(Some(ItemId::Package(package))),
         (Some(_), Some(_)) => Err(invalid("a task deploys a file or a package, not both")),
     }
+}
+
+async fn must_see_item(flows: &Flows, who: &Who, item: Option<ItemId>) -> Result<(), Error> {
+    match item {
+        None => {}
+        Some(ItemId::File(id)) => flows.must_see(who, Subject::File, id.0).await??,
+        Some(ItemId::Package(id)) => flows.must_see(who, Subject::Package, id.0).await??,
+    }
+    Ok(())
 }
 
 fn invalid(why: &str) -> Refused {

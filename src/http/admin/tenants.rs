@@ -10,7 +10,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::{
+    error::Error,
+    who::{Who, must_be_seen},
+};
 use crate::{
     flows::{
         Flows,
@@ -23,8 +26,10 @@ use crate::{
 type Here = State<Arc<Flows>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-pub async fn list_entities(State(flows): Here) -> Result<Json<Vec<EntityView>>, Error> {
-    Ok(Json(flows.store.entities().await?))
+pub async fn list_entities(State(flows): Here, who: Who) -> Result<Json<Vec<EntityView>>, Error> {
+    let mut found = flows.store.entities().await?;
+    found.retain(|it| who.sees(it.id));
+    Ok(Json(found))
 }
 
 pub async fn show_entity(State(flows): Here, Path(id): Path<EntityId>) -> Result<Json<EntityView>, Error> {
@@ -40,9 +45,15 @@ pub struct NewEntity {
     id: Option<EntityId>,
 }
 
-pub async fn add_entity(State(flows): Here, body: Body<NewEntity>) -> Result<(StatusCode, Json<Value>), Error> {
+pub async fn add_entity(
+    State(flows): Here,
+    who: Who,
+    body: Body<NewEntity>,
+) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
-    let id = flows.add_entity(&new.name, new.parent.unwrap_or(EntityId::ROOT), new.id).await??;
+    let parent = new.parent.unwrap_or(EntityId::ROOT);
+    must_be_seen(&who, parent)?;
+    let id = flows.add_entity(&new.name, parent, new.id).await??;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "name": new.name.trim() }))))
 }
 
@@ -55,10 +66,14 @@ pub struct EntityChange {
 
 pub async fn change_entity(
     State(flows): Here,
+    who: Who,
     Path(id): Path<EntityId>,
     body: Body<EntityChange>,
 ) -> Result<Json<EntityView>, Error> {
     let Json(change) = body?;
+    if let Some(parent) = change.parent {
+        must_be_seen(&who, parent)?;
+    }
     flows.change_entity(id, change.name.as_deref(), change.parent).await??;
     show_entity(State(flows), Path(id)).await
 }
@@ -111,8 +126,14 @@ pub struct OfEntity {
     entity: Option<EntityId>,
 }
 
-pub async fn list_fleets(State(flows): Here, Query(of): Query<OfEntity>) -> Result<Json<Vec<FleetView>>, Error> {
-    Ok(Json(flows.store.fleets(of.entity).await?))
+pub async fn list_fleets(
+    State(flows): Here,
+    who: Who,
+    Query(of): Query<OfEntity>,
+) -> Result<Json<Vec<FleetView>>, Error> {
+    let mut found = flows.store.fleets(of.entity).await?;
+    found.retain(|it| who.sees(it.entity));
+    Ok(Json(found))
 }
 
 pub async fn show_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<FleetView>, Error> {
@@ -127,9 +148,10 @@ pub struct NewFleet {
     entity: Option<EntityId>,
 }
 
-pub async fn add_fleet(State(flows): Here, body: Body<NewFleet>) -> Result<(StatusCode, Json<Value>), Error> {
+pub async fn add_fleet(State(flows): Here, who: Who, body: Body<NewFleet>) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
     let entity = new.entity.unwrap_or(EntityId::ROOT);
+    must_be_seen(&who, entity)?;
     let id = flows.add_fleet(entity, &new.name).await??;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "entity": entity, "name": new.name.trim() }))))
 }

@@ -6,10 +6,11 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Request, json as answer, speaker};
+use super::{Request, actor_of, json as answer, speaker};
 use crate::{
     flows::{
         Flows,
+        audit::on_behalf,
         enroll::{Said, Settings, said},
         session::Speaker,
     },
@@ -47,7 +48,7 @@ pub async fn enroll(flows: &Flows, request: &Request) -> Result<Response, ApiErr
     let mut refusal = None;
     let mut last = None;
     for input in inputs {
-        match flows.enroll(person, input).await? {
+        match on_behalf(actor_of(&speaker), flows.enroll(person, input)).await? {
             Ok(agent) => {
                 last = Some(agent);
                 results.push(json!({"id": agent, "message": ""}));
@@ -156,7 +157,7 @@ fn columns(flows: &Flows, agent: &AgentRow) -> Map<String, Value> {
 fn add_settings(body: &mut Map<String, Value>, settings: Settings) {
     let members = [
         ("topic", Value::from(settings.topic)),
-        ("mqttpasswd", settings.mqtt_password.into()),
+        ("mqttpasswd", settings.mqtt_password.as_str().into()),
         ("broker", settings.told.broker.into()),
         ("port", settings.told.port.into()),
         ("tls", i64::from(settings.told.tls).into()),

@@ -1,11 +1,11 @@
 //! The part of GLPI's REST API that agents use (spec/http.md). Everything else is refused in GLPI's words.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{DefaultBodyLimit, Request as HttpRequest, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Request as HttpRequest, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -16,9 +16,11 @@ use crate::{
     datadir::DataDir,
     flows::{
         Flows,
+        audit::{self, Actor, on_behalf},
         session::{Conversation, Speaker},
     },
     http::{content::Dressed, error::ApiError, items, openapi, visitor},
+    mdm::audit::ActorKind,
 };
 
 mod agent;
@@ -60,7 +62,13 @@ struct Api {
     administrator: Option<Arc<str>>,
 }
 
-async fn serve(State(api): State<Api>, request: HttpRequest) -> Response {
+/// What a request does is written down under the address that it came from, and under the speaker once that is known.
+async fn serve(api: State<Api>, request: HttpRequest) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip().to_string());
+    on_behalf(Actor { peer: peer.unwrap_or_default(), ..Actor::SYSTEM }, answer(api, request)).await
+}
+
+async fn answer(State(api): State<Api>, request: HttpRequest) -> Response {
     let flows = &api.flows;
     if request.method() == Method::OPTIONS {
         return StatusCode::OK.into_response();
@@ -82,7 +90,8 @@ async fn upload(api: &Api, request: HttpRequest) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let head = Request::read(HttpRequest::from_parts(parts.clone(), Body::empty()), 0, &api.flows.guard).await?;
     let talk = conversation(&api.flows, &head).await?;
-    items::upload::take(&api.flows, &head, &talk, HttpRequest::from_parts(parts, body)).await
+    let taken = items::upload::take(&api.flows, &head, &talk, HttpRequest::from_parts(parts, body));
+    on_behalf(actor_of(&talk.speaker), taken).await
 }
 
 /// The list of endpoints.
@@ -110,7 +119,8 @@ async fn route(api: &Api, request: &Request) -> Result<Response, ApiError> {
         "PluginFlyvemdmFile" if files::asks_for_content(request) => files::show_file(flows, request).await,
         "PluginFlyvemdmPackage" if files::asks_for_content(request) => files::show_package(flows, request).await,
         endpoint if items::knows(endpoint) && !is_for_devices(flows, request).await? => {
-            items::serve(&api.flows, request, &conversation(flows, request).await?).await
+            let talk = conversation(flows, request).await?;
+            on_behalf(actor_of(&talk.speaker), items::serve(&api.flows, request, &talk)).await
         }
         _ if is_agent => match request.method {
             Method::POST => agent::enroll(flows, request).await,
@@ -162,6 +172,15 @@ async fn is_for_devices(flows: &Flows, request: &Request) -> Result<bool, ApiErr
         return Ok(false);
     }
     Ok(!flows.may_be_staff(&request.text("session_token")).await?)
+}
+
+/// Who speaks, as the audit knows him.
+fn actor_of(speaker: &Speaker) -> Actor {
+    let (kind, name) = match speaker {
+        Speaker::Person(person) => (ActorKind::Person, person.to_string()),
+        Speaker::Agent(agent) => (ActorKind::Device, agent.to_string()),
+    };
+    Actor { kind, name, peer: audit::actor().peer }
 }
 
 /// Who asks.

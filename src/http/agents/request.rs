@@ -19,7 +19,7 @@ use crate::{
 const DRAINED_TIMES_MAX: usize = 2;
 
 /// What an agent asks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// How.
     pub method: Method,
@@ -35,6 +35,13 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The room that the body takes, until the request is answered.
     _room: Option<Arc<Room>>,
+}
+
+impl std::fmt::Debug for Request {
+    /// Parameters and headers hold tokens and passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Request {

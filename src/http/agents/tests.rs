@@ -55,7 +55,8 @@ impl World {
         let mut config = Config::default();
         config.http.public_url = "http://mdm.example".into();
         change(&mut config);
-        let store = Store::open(&Database::default(), data.path(), clock.clone(), |_| {}).await.unwrap();
+        let (database, key) = (Database::default(), SecretKey::random().audit_key());
+        let store = Store::open(&database, data.path(), clock.clone(), key, |_| {}).await.unwrap();
         let flows = Arc::new(Flows {
             store,
             hub: Hub::new(1, 10, Retained::new(10, 1000)),
@@ -64,6 +65,7 @@ impl World {
             traffic: Traffic::new(&config.files),
             certificates: Desk::open(&config, data.path(), Timestamp(START_MS)).unwrap(),
             guard: crate::flows::guard::Guard::new(&config, Clock::System.instant()),
+            audit_watch: crate::flows::audit::Watch::new(data.path()),
             config: Arc::new(config),
             secret_key: SecretKey::random(),
             told: std::sync::OnceLock::new(),

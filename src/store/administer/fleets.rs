@@ -6,6 +6,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, EntityId, FleetId},
+    mdm::audit::{Action, Deed, Subject},
     store::{
         Store, StoreError,
         db::{Row, Statement, Tx, Value},
@@ -48,7 +49,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn add_fleet(&self, entity: EntityId, name: String, at: Timestamp) -> Answer<FleetId> {
-        self.write(move |tx| {
+        let deed = Deed::new(Action::FleetAdd, Subject::Fleet).with("name", name.as_str());
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from entity where entity_id = $1", entity.0).await? {
                     return Ok(Err(absent_entity(entity)));
@@ -73,7 +75,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn rename_fleet(&self, id: FleetId, name: String) -> Answer<()> {
-        self.write(move |tx| {
+        let deed = Deed::to(Action::FleetRename, Subject::Fleet, id).with("name", name.as_str());
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 let Some((entity, _)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
                 if named(tx, entity, &name).await?.is_some_and(|other| other != id) {
@@ -93,7 +96,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_fleet(&self, id: FleetId, removal_until: Timestamp) -> Answer<Vec<AgentId>> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::FleetRemove, Subject::Fleet, id), move |tx| {
             Box::pin(async move {
                 let Some((_, is_default)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
                 if is_default {
@@ -146,7 +149,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn put_into_entity(&self, agent: AgentId, target: EntityId, at: Timestamp) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to_agent(Action::AgentMove, agent).with("to_entity", target.0), move |tx| {
             Box::pin(async move {
                 let default = Statement::new(
                     "select fleet_id from fleet where entity_id = $1 and is_default",
@@ -180,7 +183,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn put_into_fleet(&self, agent: AgentId, target: FleetId, at: Timestamp) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to_agent(Action::AgentMove, agent).with("to_fleet", target.0), move |tx| {
             Box::pin(async move {
                 let Some((entity, _)) = fleet(tx, target).await? else { return Ok(Err(absent_fleet(target))) };
                 let home = Statement::new("select entity_id, fleet_id from agent where agent_id = $1", [int(agent.0)]);

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{int, text};
 use crate::{
     clock::Timestamp,
     ids::{AgentId, EntityId, FleetId},
+    mdm::audit::{Action, Deed, Subject},
     store::{
-        Store, StoreError,
+        Store, StoreError, audit,
         db::{Statement, Tx, Value},
         task,
     },
@@ -21,7 +23,7 @@ const CHUNK_ROWS_MAX: usize = 64;
 pub const BAD_LINES_MAX: usize = 100;
 
 /// One line of the file, checked as far as it can be without the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StagedAgent {
     /// Where it stands.
     pub line: u64,
@@ -37,6 +39,17 @@ pub struct StagedAgent {
     pub name: String,
     /// Its UUID.
     pub uuid: String,
+}
+
+impl std::fmt::Debug for StagedAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StagedAgent")
+            .field("line", &self.line)
+            .field("entity", &self.entity)
+            .field("serial", &self.serial)
+            .field("secret", &"***")
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is wrong with a line.
@@ -76,11 +89,22 @@ impl Store {
                         task::joined(tx, AgentId(id), at).await?;
                     }
                 }
+                audit::append(tx, deed_of(&staged)).await?;
                 Ok(Ok(staged.len()))
             })
         })
         .await
     }
+}
+
+/// One entry for all of them: how many, and a digest of who, so that a list of them can be compared later.
+fn deed_of(staged: &[StagedAgent]) -> Deed {
+    let mut digest = Sha256::new();
+    for agent in staged {
+        digest.update(format!("{}/{}\n", agent.entity, agent.serial));
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Deed::new(Action::AgentImport, Subject::Server).with("agents", staged.len()).with("sha256", digest)
 }
 
 async fn fleets_with_tasks(tx: &mut Tx) -> Result<HashSet<FleetId>, StoreError> {

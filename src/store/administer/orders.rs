@@ -6,7 +6,10 @@ use super::{Answer, LIST_ROWS_MAX, Refused, flag, fleets::absent_agent, int, num
 use crate::{
     clock::Timestamp,
     ids::{AgentId, CommandId},
-    mdm::agent::{EnrollStatus, LifeEvent, Lifecycle, LockWish},
+    mdm::{
+        agent::{EnrollStatus, LifeEvent, Lifecycle, LockWish},
+        audit::{Action, Deed, Subject},
+    },
     store::{
         Store, StoreError,
         db::{Row, Statement, Tx, Value},
@@ -72,7 +75,7 @@ impl Store {
         at: Timestamp,
         query_expires_at: Timestamp,
     ) -> Answer<CommandId> {
-        self.write(move |tx| {
+        self.deed(Deed::to_agent(Action::CommandOrder, agent).with("command", name), move |tx| {
             Box::pin(async move {
                 let now_is = "select serial, enroll_status, lock_wish, wipe from agent where agent_id = $1";
                 let Some(row) = tx.row(Statement::new(now_is, [int(agent.0)])).await? else {
@@ -151,7 +154,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn cancel_unenrollment(&self, agent: AgentId, by: String, at: Timestamp) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to_agent(Action::CommandCancel, agent).with("command", "unenroll"), move |tx| {
             Box::pin(async move {
                 let question = "select enroll_status from agent where agent_id = $1";
                 let Some(row) = tx.row(Statement::new(question, [int(agent.0)])).await? else {
@@ -182,7 +185,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn cancel_order(&self, id: CommandId, by: String, at: Timestamp) -> Answer<AgentId> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::CommandCancel, Subject::Command, id), move |tx| {
             Box::pin(async move {
                 let question = "select agent_id, name, state from command where command_id = $1";
                 let Some(row) = tx.row(Statement::new(question, [int(id.0)])).await? else {

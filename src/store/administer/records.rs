@@ -3,6 +3,7 @@
 use super::{Answer, Refused, exists, flag, int, number, text};
 use crate::{
     ids::AgentId,
+    mdm::audit::{Action, Deed, Subject},
     store::{
         Store, StoreError,
         db::{Statement, Value},
@@ -18,7 +19,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_computer(&self, id: i64) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::ComputerRemove, Subject::Computer, id), move |tx| {
             Box::pin(async move {
                 if exists(tx, "select 1 as n from agent where computer_id = $1", id).await? {
                     return Ok(Err(Refused::Conflict(format!("computer {id} still has an agent"))));
@@ -35,7 +36,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_position(&self, id: i64) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::PositionRemove, Subject::Position, id), move |tx| {
             Box::pin(async move {
                 let delete = "delete from geolocation where geolocation_id = $1";
                 let gone = tx.execute(Statement::new(delete, [int(id)])).await?;
@@ -61,7 +62,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn add_path(&self, name: String, comment: String) -> Answer<i64> {
-        self.write(move |tx| {
+        self.deed(Deed::new(Action::PathAdd, Subject::Path).with("name", name.as_str()), move |tx| {
             Box::pin(async move {
                 if number(tx, "select count(*) as n from well_known_path", []).await? >= PATHS_MAX {
                     return Ok(Err(Refused::Conflict(format!("there are at most {PATHS_MAX} well-known paths"))));
@@ -91,7 +92,7 @@ impl Store {
         comment: Option<String>,
         becomes_default: bool,
     ) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::PathChange, Subject::Path, id).with("name", name.clone()), move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from well_known_path where well_known_path_id = $1", id).await? {
                     return Ok(Err(Refused::Absent(format!("there is no path {id}"))));
@@ -124,7 +125,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn remove_path(&self, id: i64) -> Answer<()> {
-        self.write(move |tx| {
+        self.deed(Deed::to(Action::PathRemove, Subject::Path, id), move |tx| {
             Box::pin(async move {
                 let delete = "delete from well_known_path where well_known_path_id = $1 and not is_default";
                 let gone = tx.execute(Statement::new(delete, [int(id)])).await?;

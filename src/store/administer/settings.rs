@@ -3,7 +3,10 @@
 use super::{Answer, absent_entity, int};
 use crate::{
     ids::EntityId,
-    mdm::help_desk::HelpDesk,
+    mdm::{
+        audit::{Action, Deed, Subject},
+        help_desk::HelpDesk,
+    },
     store::{
         Store, StoreError,
         db::{Statement, Value},
@@ -32,6 +35,23 @@ pub struct StoredSettings {
     pub device_limit: Option<i64>,
 }
 
+impl StoredSettings {
+    /// The names of what is changed.
+    fn named(&self) -> Vec<&'static str> {
+        let all = [
+            ("support_name", self.support_name.is_some()),
+            ("support_phone", self.support_phone.is_some()),
+            ("support_website", self.support_website.is_some()),
+            ("support_email", self.support_email.is_some()),
+            ("support_address", self.support_address.is_some()),
+            ("download_url", self.download_url.is_some()),
+            ("token_life_days", self.token_life_days.is_some()),
+            ("device_limit", self.device_limit.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_changed)| *is_changed).map(|(name, _)| name).collect()
+    }
+}
+
 impl Store {
     /// What a tenant says itself of its help desk. `None`: there is no such tenant.
     ///
@@ -56,7 +76,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn change_settings(&self, entity: EntityId, new: StoredSettings) -> Answer<()> {
-        self.write(move |tx| {
+        let deed = Deed::to(Action::EntitySettings, Subject::Entity, entity).with("changed", new.named());
+        self.deed(deed, move |tx| {
             Box::pin(async move {
                 let changed = tx
                     .execute(Statement::new(

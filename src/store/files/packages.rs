@@ -5,7 +5,10 @@ use super::{content_of, is_visible, only_number, owner_id, size_of, there_is_roo
 use crate::{
     clock::Timestamp,
     ids::{EntityId, PackageId},
-    mdm::policy::ItemId,
+    mdm::{
+        audit::{Action, Deed, Subject},
+        policy::ItemId,
+    },
     store::{
         Store, StoreError,
         administer::{Answer, LIST_ROWS_MAX, Refused},
@@ -140,7 +143,10 @@ impl Store {
     /// The database or the disk failed.
     pub async fn add_package(&self, new: NewPackage, content: Content) -> Answer<PackageId> {
         let (blob, size) = (content.blob.clone(), content.size);
-        self.write_with_content(content, move |tx| {
+        let deed = Deed::new(Action::PackageAdd, Subject::Package)
+            .with("name", new.name.as_str())
+            .with("sha256", blob.as_str());
+        self.write_with_content(deed, content, move |tx| {
             Box::pin(async move {
                 if let Err(refused) = there_is_room(tx, new.entity, "select count(*) as n from package").await? {
                     return Ok(Err(refused));
@@ -170,8 +176,9 @@ impl Store {
         at: Timestamp,
     ) -> Answer<Touched> {
         let (blob, size) = (content.blob.clone(), content.size);
+        let deed = Deed::to(Action::PackageReplace, Subject::Package, id).with("sha256", blob.as_str());
         let replaced = self
-            .write_with_content(content, move |tx| {
+            .write_with_content(deed, content, move |tx| {
                 Box::pin(async move {
                     let question = "select blob_id, version_code from package where package_id = $1";
                     let Some(row) = tx.row(Statement::new(question, [id.0.into()])).await? else {
@@ -254,9 +261,10 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn rename_package(&self, id: PackageId, name: String) -> Answer<()> {
+        let deed = Deed::to(Action::PackageChange, Subject::Package, id).with("name", name.as_str());
         let statement =
             Statement::new("update package set name = $2 where package_id = $1", [id.0.into(), name.into()]);
-        self.write(move |tx| {
+        self.deed(deed, move |tx| {
             Box::pin(
                 async move { Ok(if tx.execute(statement).await? == 0 { Err(absent_package(id)) } else { Ok(()) }) },
             )
@@ -270,7 +278,7 @@ impl Store {
     /// The database or the disk failed.
     pub async fn remove_package(&self, id: PackageId, at: Timestamp, removal_until: Timestamp) -> Answer<Touched> {
         let removed = self
-            .write(move |tx| {
+            .deed(Deed::to(Action::PackageRemove, Subject::Package, id), move |tx| {
                 Box::pin(async move {
                     let Some(old) = content_of(tx, "select blob_id from package where package_id = $1", id.0).await?
                     else {

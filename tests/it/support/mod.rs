@@ -1,7 +1,7 @@
 //! What the stories stand on: a server of their own, phones that speak MQTT byte by byte, and stock clients.
 #![allow(dead_code)]
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use mdmq::clock::Clock;
 
@@ -25,6 +25,12 @@ pub use server::Server;
 
 /// How long a story waits for something that ought to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Writes a file with a secret, as an operator should.
+pub fn write_private(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 /// Asks again and again until the answer is yes; panics with `what` when patience ends.
 pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {

@@ -29,3 +29,15 @@ async fn open(server: &Server) -> SqliteConnection {
     let file = file.last().expect("a SQLite file in the data directory");
     SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap()
 }
+
+/// The same with a text that is made at run time.
+pub async fn execute_text(server: &Server, statement: String) {
+    let mut connection = open(server).await;
+    sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+}
+
+/// What the database says against a statement.
+pub async fn refusal(server: &Server, statement: &'static str) -> String {
+    let mut connection = open(server).await;
+    sqlx::query(statement).execute(&mut connection).await.unwrap_err().to_string()
+}
