@@ -14,6 +14,7 @@ mod crash;
 mod downloads;
 mod farewell;
 mod files;
+mod fuzzed;
 mod glpi;
 mod hostile;
 mod http;
