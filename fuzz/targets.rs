@@ -5,7 +5,7 @@ use std::io::Write;
 
 use mdmq::{
     broker::acl,
-    config::RangeSuffix,
+    config::{CertificateMapping, Mqtt, RangeSuffix},
     flows::{SecretKey, import, invite::Wish, invite_many},
     http::range::Part,
     mdm::{
@@ -16,12 +16,14 @@ use mdmq::{
         policy,
     },
     mqtt::{codec, packet::Version, topic},
+    pki::{identity::Reader, request},
 };
 
 /// A target: what it is called, what it does with bytes, and bytes to begin with.
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
+    #[allow(dead_code, reason = "cargo-fuzz keeps a corpus of its own")]
     pub seeds: &'static [&'static [u8]],
 }
 
@@ -47,6 +49,11 @@ pub const TARGETS: &[Target] = &[
         b"{\"_email\":\"a@b.org\",\"_invitation_token\":\"t\",\"_serial\":\"S\",\"_uuid\":\"u\",\"csr\":\"\",\"firstname\":\"A\",\"version\":\"2.0.0\",\"type\":\"android\",\"inventory\":\"PFJFUVVFU1QvPg==\"}",
         b"{\"_serial\":17,\"version\":[],\"inventory\":\"***\"}",
     ] },
+    Target { name: "certificate_request", run: certificate_request, seeds: &[
+        include_bytes!("../src/pki/requests/android_rsa4096_sha1.pem"), include_bytes!("../src/pki/requests/p521.pem"),
+        b"-----BEGIN+CERTIFICATE+REQUEST-----%0AMIIB%2B+==%0A-----END+CERTIFICATE+REQUEST-----",
+    ] },
+    Target { name: "certificate_mapping", run: certificate_mapping, seeds: &[include_bytes!("seeds/client.der")] },
     Target { name: "policy_value", run: policy_value, seeds: &[b"\"1\"", b"{\"destination\":\"%SDCARD%/a\",\"remove_on_delete\":1}", b"[1,2,{}]", b"-1"] },
     Target { name: "csv_files", run: csv_files, seeds: &[
         b"serial,entity,mqttpasswd\nA,0,PBKDF2$sha256$901$AAECAwQFBgcICQoL$qRak5VvzYwNL8Ayz\n", b"email,entity\na@b.org,3\n\"x\"\"y\",\n", b"\xef\xbb\xbfemail\r\na@b\r\n",
@@ -132,6 +139,30 @@ fn enrollment(data: &[u8]) {
         let _ = sent_inventory(input.get("_inventory"));
         let _ = mdmq::flows::enroll::said(&input);
         assert!(!format!("{attempt:?}").contains("invitation_token: \"t\""));
+    }
+}
+
+fn certificate_request(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(Some(_)) = request::read(&text) {
+        assert!(!text.trim().is_empty());
+    }
+}
+
+fn certificate_mapping(data: &[u8]) {
+    for client_certificate_mapping in [
+        CertificateMapping::Cn,
+        CertificateMapping::SerialNumber,
+        CertificateMapping::SanDns,
+        CertificateMapping::SanUri,
+    ] {
+        for client_ca_file in ["", "ca.pem"] {
+            let settings =
+                Mqtt { client_ca_file: client_ca_file.into(), client_certificate_mapping, ..Mqtt::default() };
+            if let Ok(identity) = Reader::new(&settings, vec!["CN=mdmq".into()]).read(data) {
+                assert_eq!(identity.fingerprint.len(), 64);
+            }
+        }
     }
 }
 
