@@ -59,9 +59,9 @@ const TEND_PAUSE: Duration = Duration::from_millis(500);
 /// One sentence about what keeps the server from starting.
 pub async fn run(mut config: Config) -> Result<(), String> {
     start_log(&config);
-    let unwise = config.check()?;
+    let mut unwise = config.check()?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
-    check_secrets(&config, &data_dir)?;
+    unwise.extend(check_secrets(&config, &data_dir)?);
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
     let stop = stop_signal()?;
@@ -100,12 +100,12 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     shut_down(&flows, &stopping, tasks).await
 }
 
-/// Keys and passwords that others can read are no secrets; better not to start than to go on with them.
-fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<(), String> {
+/// Our own keys that others can read are no secrets: better not to start than to go on with them. Files that the operator brought follow
+/// his rules: he is told.
+fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<Vec<String>, String> {
     data_dir.check_secrets().map_err(|e| e.to_string())?;
-    let brought = [&config.mqtt.key_file, &config.mail.credentials_file];
-    let brought = brought.into_iter().filter(|it| !it.is_empty());
-    brought.map(Path::new).try_for_each(|it| check_private(it, NOT_OTHERS)).map_err(|e| e.to_string())
+    let brought = [&config.mqtt.key_file, &config.mail.credentials_file].into_iter().filter(|it| !it.is_empty());
+    Ok(brought.filter_map(|it| check_private(Path::new(it), NOT_OTHERS).err()).map(|e| e.to_string()).collect())
 }
 
 fn start_log(config: &Config) {

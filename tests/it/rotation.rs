@@ -1,6 +1,6 @@
 //! Certificates of the server and of its authority change while devices are connected.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -78,10 +78,13 @@ async fn files_that_an_acme_client_writes_are_taken_without_a_restart() {
     };
     let (first, second) = (make(one.path()), make(other.path()));
     let file = |name: &str| one.path().join(name).display().to_string();
+    fs::set_permissions(file("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     let server =
         Server::with(&[("MDMQ_MQTT__CERTIFICATE_FILE", &file("chain.pem")), ("MDMQ_MQTT__KEY_FILE", &file("key.pem"))])
             .await;
     assert_eq!(presented(&server), first_of(&first));
+    let advice = format!("run: chmod 640 {}", file("key.pem"));
+    assert!(server.log().contains(&advice), "others can read the key\n{}", server.log());
 
     // A chain whose key has not arrived yet is not taken, and complained of once.
     fs::copy(other.path().join("chain.pem"), file("chain.pem")).unwrap();

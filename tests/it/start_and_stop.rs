@@ -41,13 +41,13 @@ async fn a_port_in_use_is_one_line_and_exit_1() {
 
 #[tokio::test]
 async fn a_key_that_others_can_read_is_one_line_and_exit_1() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("key.pem");
-    fs::write(&file, "a key").unwrap();
+    let mut server = Server::start().await;
+    assert!(server.stop().await.success());
+    let file = server.data_dir().join("secret.key");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let path = file.to_str().unwrap();
-    let settings = [("MDMQ_MQTT__CERTIFICATE_FILE", path), ("MDMQ_MQTT__KEY_FILE", path)];
-    check_refuses_to_start(&settings, &format!("run: chmod 640 {path}")).await;
+    let (code, stderr) = serve_and_fail(server.data_dir(), &[]).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("run: chmod 600 {}", file.display())), "{stderr}");
 }
 
 #[tokio::test]
