@@ -1,5 +1,5 @@
 //! What attacks from strangers cost a well-behaved device: its round trips while nothing happens and while each attack runs.
-//! `cargo bench --bench attack -- --seconds 5`. Attackers weigh little here, because in the world they run on machines of their own.
+//! `cargo bench --bench attack`. Attackers weigh little here, because in the world they run on machines of their own.
 
 mod attackers;
 mod ground;
@@ -24,8 +24,11 @@ const RATIO_MAX: f64 = 2.0;
 #[derive(Debug, Parser)]
 #[command(name = "attack", disable_version_flag = true)]
 struct Options {
+    /// Rounds of each attack, every one with a fresh server and a calm time of its own; their median counts.
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
     /// Seconds of each measurement.
-    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Threads of each attack.
     #[arg(long, default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -41,19 +44,33 @@ struct Options {
     bench: bool,
 }
 
-/// Round trips of one kind.
-struct Trips(Vec<Duration>);
+/// What one round shows of one kind of round trip, in microseconds.
+#[derive(Clone, Copy)]
+struct Trips {
+    p50: f64,
+    p99: f64,
+}
 
 impl Trips {
-    fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.0.len() * percent / 100).min(self.0.len().saturating_sub(1));
-        self.0.get(at).map_or(f64::NAN, |it| it.as_secs_f64() * 1e6)
+    fn of(mut taken: Vec<Duration>) -> Trips {
+        taken.sort_unstable();
+        let percentile = |percent: usize| {
+            let at = (taken.len() * percent / 100).min(taken.len().saturating_sub(1));
+            taken.get(at).map_or(f64::NAN, |it| it.as_secs_f64() * 1e6)
+        };
+        Trips { p50: percentile(50), p99: percentile(99) }
     }
+}
+
+fn median(rounds: &[Trips], figure: impl Fn(&Trips) -> f64) -> f64 {
+    let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 fn main() -> ExitCode {
     if std::env::args_os().len() == 1 {
-        println!("run me as: cargo bench --bench attack -- --seconds 5");
+        println!("run me as: cargo bench --bench attack");
         return ExitCode::SUCCESS;
     }
     run(&Options::parse()).unwrap_or_else(|error| {
@@ -70,25 +87,38 @@ fn run(options: &Options) -> Result<ExitCode> {
     );
     let mut is_fine = true;
     for attack in Attack::ALL.into_iter().filter(|it| options.only.is_none_or(|only| only == *it)) {
-        let server = Server::start()?;
-        let calm = measure(&server, options)?;
-        print(&format!("calm, {}", attack.name()), &calm, None, 0.0, &server)?;
-        let attackers = attackers::begin(attack, options.attackers, &server)?;
-        let under = measure(&server, options)?;
-        let per_second = attackers.end() as f64 / (2 * options.seconds) as f64;
+        let (mut calm, mut under) = (Side::default(), Side::default());
+        for _ in 0..options.rounds {
+            let server = Server::start()?;
+            measure(&server, options, &mut calm)?;
+            let attackers = attackers::begin(attack, options.attackers, &server)?;
+            measure(&server, options, &mut under)?;
+            under.attacks += attackers.end();
+            server.stop()?;
+        }
         let ratio = ratio(&calm, &under);
-        print(attack.name(), &under, Some(ratio), per_second, &server)?;
+        print(&format!("calm, {}", attack.name()), &calm, None, options);
+        print(attack.name(), &under, Some(ratio), options);
         is_fine &= ratio <= RATIO_MAX;
-        server.stop()?;
     }
     Ok(if options.check && !is_fine { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// What was seen in the calm rounds, or in those under attack.
+#[derive(Default)]
+struct Side {
+    pings: Vec<Trips>,
+    reports: Vec<Trips>,
+    attacks: u64,
+    /// The most the server held.
+    resident_mib: u64,
+}
+
 /// Pings, then reports.
-fn measure(server: &Server, options: &Options) -> Result<[Trips; 2]> {
+fn measure(server: &Server, options: &Options, side: &mut Side) -> Result<()> {
     let mut device = server.device()?;
-    let mut trips = [Vec::new(), Vec::new()];
-    for (kind, taken) in trips.iter_mut().enumerate() {
+    for (kind, rounds) in [&mut side.pings, &mut side.reports].into_iter().enumerate() {
+        let mut taken = Vec::new();
         let end = Clock::System.instant() + Duration::from_secs(options.seconds);
         while Clock::System.instant() < end {
             let start = Clock::System.instant();
@@ -100,21 +130,23 @@ fn measure(server: &Server, options: &Options) -> Result<[Trips; 2]> {
             taken.push(start.elapsed());
             std::thread::sleep(PAUSE);
         }
-        taken.sort_unstable();
+        rounds.push(Trips::of(taken));
     }
-    Ok(trips.map(Trips))
-}
-
-fn ratio(calm: &[Trips; 2], under: &[Trips; 2]) -> f64 {
-    calm.iter().zip(under).map(|(calm, under)| under.percentile(99) / calm.percentile(99)).fold(0.0, f64::max)
-}
-
-fn print(name: &str, trips: &[Trips; 2], ratio: Option<f64>, per_second: f64, server: &Server) -> Result<()> {
-    let [pings, reports] = trips;
-    let ratio = ratio.map_or(String::new(), |it| format!("{it:.2}"));
-    let figures = [pings.percentile(50), pings.percentile(99), reports.percentile(50), reports.percentile(99)];
-    let [a, b, c, d] = figures;
-    let rss = server.resident_mib()?;
-    println!("{name:<16} {a:>9.0} {b:>9.0} {c:>9.0} {d:>9.0} {ratio:>7} {per_second:>10.0} {rss:>9}");
+    side.resident_mib = side.resident_mib.max(server.resident_mib()?);
     Ok(())
+}
+
+/// How many times its calm value the 99th percentile is, of whichever kind of round trip grew more.
+fn ratio(calm: &Side, under: &Side) -> f64 {
+    let grown = |calm, under| median(under, |it| it.p99) / median(calm, |it| it.p99);
+    grown(&calm.pings, &under.pings).max(grown(&calm.reports, &under.reports))
+}
+
+fn print(name: &str, side: &Side, ratio: Option<f64>, options: &Options) {
+    let Side { pings, reports, attacks, resident_mib } = side;
+    let ratio = ratio.map_or(String::new(), |it| format!("{it:.2}"));
+    let [a, b] = [median(pings, |it| it.p50), median(pings, |it| it.p99)];
+    let [c, d] = [median(reports, |it| it.p50), median(reports, |it| it.p99)];
+    let per_second = *attacks as f64 / (2 * options.seconds * u64::from(options.rounds)) as f64;
+    println!("{name:<16} {a:>9.0} {b:>9.0} {c:>9.0} {d:>9.0} {ratio:>7} {per_second:>10.0} {resident_mib:>9}");
 }

@@ -1,4 +1,4 @@
-//! Passwords of people: argon2id, computed off the event loop, a few at a time. Refuses to queue without end.
+//! Passwords of people: argon2id, computed off the event loop, a few at a time, on threads that give way to all others. Refuses to queue without end.
 
 use std::sync::Arc;
 
@@ -6,13 +6,15 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use zeroize::Zeroizing;
 
 /// Hashes computed at once: each takes 19 MiB and some tens of milliseconds of a core.
 const AT_ONCE_MAX: usize = 2;
 /// Requests that wait for one.
 const WAITING_MAX: usize = 64;
+/// How nice the threads are that compute: a flood of logins must not hold up devices.
+const NICENESS: i32 = 19;
 /// Characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 10;
 /// Bytes of a password.
@@ -75,12 +77,15 @@ impl Passwords {
         let _place = self.places.clone().try_acquire_owned().map_err(|_| Crowded)?;
         // The permit lives as long as the work, also when the request was given up meanwhile.
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Crowded)?;
-        let job = tokio::task::spawn_blocking(move || {
-            let done = work();
+        let (answer, answered) = oneshot::channel();
+        let computed = std::thread::Builder::new().name("password".to_owned()).spawn(move || {
+            // On Linux this is about the calling thread alone. Where it is forbidden, people weigh as much as devices.
+            let _ = rustix::process::nice(NICENESS);
+            drop(answer.send(work()));
             drop(turn);
-            done
         });
-        job.await.map_err(|_| Crowded)
+        computed.map_err(|_| Crowded)?;
+        answered.await.map_err(|_| Crowded)
     }
 }
 

@@ -153,6 +153,7 @@ impl Store {
         let (lookups, names) = mpsc::channel(login::LOOKUPS_MAX);
         let (accounts, lookup_reader) = (AccountNames::default(), engine.reader());
         accounts.load(&lookup_reader).await?;
+        login::prepare_lookups(&lookup_reader).await?;
         tokio::spawn(
             Writer { engine, tx, clock: clock.clone(), queue, bell: bell.clone(), on_commit: Arc::new(on_commit) }
                 .run_until_closed(),

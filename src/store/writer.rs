@@ -33,9 +33,9 @@ const BATCH_MAX: usize = 4096;
 const GATHERING: Duration = Duration::from_millis(2);
 /// Batches from this size on are big enough without waiting.
 const BIG_BATCH: usize = 256;
-/// How long a batch that nobody waits for gathers more, unless somebody who waits comes along: a fleet that comes back then
-/// costs a few commits per second.
-const GATHERING_NOTES: Duration = Duration::from_millis(20);
+/// How long a batch that nobody waits for, and that has or had company, gathers more, unless somebody who waits comes along: a fleet
+/// that comes back then costs a few commits per second, and a single device is shown online at once.
+const GATHERING_NOTES: Duration = Duration::from_millis(50);
 /// How long the writer waits before it tries to reach a lost database again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -113,7 +113,7 @@ impl Writer {
     /// Writes until told to close or until nobody can submit any more.
     pub(super) async fn run_until_closed(mut self) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
-        let mut last_size = 0;
+        let (mut last_size, mut had_company) = (0, false);
         let mut closing = None;
         while closing.is_none() {
             if (2..BIG_BATCH).contains(&last_size) && self.queue.len() < BIG_BATCH {
@@ -122,7 +122,8 @@ impl Writer {
             if self.queue.recv_many(&mut waiting, BATCH_MAX).await == 0 {
                 break;
             }
-            if waiting.iter().all(|it| matches!(it, Submission::Notes(_))) {
+            let is_crowd = had_company || waiting.len() > 1;
+            if is_crowd && waiting.iter().all(|it| matches!(it, Submission::Notes(_))) {
                 // A bell that rang for an earlier batch ends the wait early, which is harmless.
                 drop(tokio::time::timeout(GATHERING_NOTES, self.bell.notified()).await);
                 while waiting.len() < BATCH_MAX
@@ -131,6 +132,7 @@ impl Writer {
                     waiting.push(more);
                 }
             }
+            had_company = waiting.len() > 1;
             let mut batch = Vec::with_capacity(waiting.len());
             for submission in waiting.drain(..) {
                 match submission {
