@@ -516,6 +516,10 @@ mod tests {
         check(|c| c.mqtt.connect_bytes_max = 10, "mqtt.connect_bytes_max");
         check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
         check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
+        check(
+            |c| c.http.trusted_proxies = vec!["10.0.0.0/8".into(), "proxy".into()],
+            "http.trusted_proxies: \"proxy\"",
+        );
     }
 
     #[test]

@@ -171,6 +171,8 @@ pub struct Metrics {
     pub certificates_valid: Gauge,
     /// Those of them that end within two weeks; refreshed when scraped.
     pub certificates_ending: Gauge,
+    /// Revocation lists of other authorities whose next update is over.
+    pub certificate_lists_overdue: Gauge,
     /// When the server's own certificate ends.
     pub server_certificate_ends: Gauge,
     /// HTTP answers.
@@ -238,6 +240,7 @@ impl Metrics {
             certificate_logins: Family::default(),
             certificates_valid: Gauge::default(),
             certificates_ending: Gauge::default(),
+            certificate_lists_overdue: Gauge::default(),
             server_certificate_ends: Gauge::default(),
             http_answers: Family::default(),
             uploads: Family::default(),
@@ -290,6 +293,7 @@ impl Metrics {
         it.register("certificate_logins", "CONNECT packets with a certificate, by outcome", self.certificate_logins.clone());
         it.register("certificates_valid", "Certificates of devices that are taken now", self.certificates_valid.clone());
         it.register("certificates_ending", "Those of them that end within two weeks", self.certificates_ending.clone());
+        it.register("certificate_lists_overdue", "Revocation lists of other authorities whose next update is over", self.certificate_lists_overdue.clone());
         it.register("server_certificate_ends_timestamp_seconds", "When the server's own certificate ends, in seconds since 1970", self.server_certificate_ends.clone());
         it.register("http_answers", "HTTP answers by listener and class of status", self.http_answers.clone());
         it.register("uploads", "Contents of files and packages that came in, by outcome", self.uploads.clone());

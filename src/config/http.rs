@@ -1,5 +1,8 @@
 //! The HTTP API for agents.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// The HTTP API for agents.
@@ -24,6 +27,8 @@ pub struct Http {
     pub connections_max: u32,
     /// Those of one address (an IPv4 address or an IPv6 /64).
     pub address_connections_max: u32,
+    /// Addresses and networks of reverse proxies: what they write into `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
     /// Bytes of request bodies in memory, over all requests.
     pub bodies_bytes_max: u32,
     /// Seconds after which an unused session ends.
@@ -58,6 +63,7 @@ impl Default for Http {
             header_bytes_max: 65_536,
             connections_max: 10_000,
             address_connections_max: 2_500,
+            trusted_proxies: Vec::new(),
             bodies_bytes_max: 64 << 20,
             session_idle_s: 24 * 60,
             session_life_s: 86_400,
@@ -82,7 +88,18 @@ impl Http {
         if self.bodies_bytes_max < self.body_bytes_max {
             return Err("http.bodies_bytes_max must be at least http.body_bytes_max".into());
         }
-        Ok(())
+        self.proxies().map(drop)
+    }
+
+    /// The networks of [`Http::trusted_proxies`]; an address is a network of one.
+    ///
+    /// # Errors
+    /// The first entry that is neither.
+    pub fn proxies(&self) -> Result<Vec<IpNet>, String> {
+        let network = |it: &String| it.parse().or_else(|_| it.parse::<IpAddr>().map(IpNet::from));
+        let complain =
+            |it| format!("http.trusted_proxies: {it:?} is neither an address nor a network such as 10.0.0.0/8");
+        self.trusted_proxies.iter().map(|it| network(it).map_err(|_| complain(it))).collect()
     }
 
     /// Where nobody said what agents are told, they are told the port that was opened.

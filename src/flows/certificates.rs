@@ -15,7 +15,7 @@ use crate::{
     clock::Timestamp,
     config::{ClientCertificates, Config, Mqtt},
     ids::{AgentId, EntityId, Serial},
-    mdm::audit::{Action, Deed, Subject},
+    mdm::audit::{Action, Actor, Deed, Subject},
     metrics::{Outcome, Reason},
     pki::{
         self, Authority, CertsError,
@@ -46,6 +46,8 @@ pub struct Desk {
     crl: RwLock<Option<Arc<Crl>>>,
     foreign: RwLock<Arc<ForeignCrls>>,
     tended: RwLock<Tended>,
+    /// The names of all that are trusted, the one that signs first; empty before they are known.
+    authorities: RwLock<Vec<String>>,
     /// Rings when agents changed: the registry may have.
     pub bell: Notify,
 }
@@ -56,6 +58,7 @@ struct Tended {
     at: Option<Timestamp>,
     mark: (i64, i64),
     files: Vec<Option<SystemTime>>,
+    overdue: Vec<String>,
 }
 
 /// A request that was found good, and who signs it.
@@ -82,6 +85,7 @@ impl Desk {
             crl: RwLock::new(None),
             foreign: RwLock::new(Arc::new(foreign)),
             tended: RwLock::new(Tended { files, ..Tended::default() }),
+            authorities: RwLock::default(),
             bell: Notify::new(),
         })
     }
@@ -244,9 +248,19 @@ impl Flows {
         let mark = self.store.revocations_mark().await?;
         let is_due = self.certificates.crl().is_none_or(|it| it.next_update.0 - now.0 < CRL_AHEAD_MS);
         let has_own = (mark != before.mark || is_due) && self.sign_list(authority, now).await?;
-        let tended = Tended { at: Some(now), mark, files };
+        let overdue = self.overdue_lists(&before.overdue, now);
+        let tended = Tended { at: Some(now), mark, files, overdue };
         *self.certificates.tended.write().unwrap_or_else(PoisonError::into_inner) = tended;
         Ok(has_foreign || has_own)
+    }
+
+    fn overdue_lists(&self, known: &[String], now: Timestamp) -> Vec<String> {
+        let overdue = self.certificates.foreign.read().unwrap_or_else(PoisonError::into_inner).overdue(now);
+        for file in overdue.iter().filter(|it| !known.contains(it)) {
+            warn!("the revocation list {file} should have been replaced by now; what it revokes stays revoked");
+        }
+        self.metrics.certificate_lists_overdue.set(overdue.len() as i64);
+        overdue
     }
 
     /// Signs with the authority that signs now, and revokes what was signed by one that is no longer trusted.
@@ -259,6 +273,7 @@ impl Flows {
         let signer = authority.signer().map_err(damaged)?;
         let trusted = authority.trusted().and_then(|it| pki::subjects(&it)).map_err(damaged)?;
         let has_changed = self.certificates.signer().is_none_or(|it| it.name() != signer.name());
+        self.note_authorities(signer.name(), &trusted).await?;
         *self.certificates.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
         if has_changed {
             // The list must be signed by the new one.
@@ -271,6 +286,21 @@ impl Flows {
             }
             warn!("revoked {} certificates of an authority that is no longer trusted", done.serial_numbers.len());
         }
+    }
+
+    /// Files say who signs, not a request: what changes while the server runs is written down as its own deed.
+    async fn note_authorities(&self, signer: &str, trusted: &[String]) -> Result<(), StoreError> {
+        let others = trusted.iter().map(String::as_str).filter(|it| *it != signer);
+        let now: Vec<String> = [signer].into_iter().chain(others).map(Into::into).collect();
+        let before = std::mem::replace(
+            &mut *self.certificates.authorities.write().unwrap_or_else(PoisonError::into_inner),
+            now.clone(),
+        );
+        if before.is_empty() || before == now {
+            return Ok(());
+        }
+        let deed = Deed::to(Action::AuthorityChange, Subject::Certificate, signer);
+        self.store.audit(deed.with("trusted", now).with("before", before).by(Actor::SYSTEM)).await
     }
 
     async fn sign_list(&self, authority: &Authority, now: Timestamp) -> Result<bool, StoreError> {

@@ -25,6 +25,7 @@ use crate::{
         bucket::{Bucket, Rate},
         door::{Door, DoorLimits, Turned},
         logins::{Account, Before, LoginLimits, Logins},
+        proxies::Proxies,
         table::Table,
     },
     ids::{AgentId, Origin},
@@ -71,6 +72,7 @@ pub struct Guard {
     doors: [Mutex<Door>; 3],
     logins: Mutex<Logins>,
     sessions: Mutex<Table<Origin, Bucket>>,
+    proxies: Proxies,
     session_rate: Option<Rate>,
     bodies: AtomicUsize,
     bodies_bytes_max: usize,
@@ -108,6 +110,8 @@ impl Guard {
             doors: [doors, http_door, admin_door].map(|it| Mutex::new(Door::new(it, now))),
             logins: Mutex::new(logins),
             sessions: Mutex::new(Table::new(slots)),
+            // The settings were checked.
+            proxies: Proxies::new(http.proxies().unwrap_or_default()),
             session_rate: Rate::new(limits.address_sessions_per_s, SECOND, limits.address_sessions_burst),
             bodies: AtomicUsize::new(0),
             bodies_bytes_max: http.bodies_bytes_max as usize,
@@ -167,7 +171,8 @@ impl std::fmt::Debug for Guard {
 pub struct Place {
     guard: Arc<Guard>,
     entrance: Entrance,
-    origin: Origin,
+    /// None of a proxy, which speaks for many.
+    origin: Option<Origin>,
     shakes_hands: bool,
 }
 
@@ -202,6 +207,8 @@ impl Flows {
         let (origin, now) = (Origin::of(address), self.clock.instant());
         // A page that says why is cheap over HTTP; a handshake and a CONNECT are not.
         let is_hopeless = entrance == Entrance::Mqtt && self.guard.logins().is_hopeless(origin, now);
+        let is_proxy = entrance != Entrance::Mqtt && self.guard.proxies.trusts(address);
+        let origin = (!is_proxy).then_some(origin);
         let turned = if is_hopeless {
             "banned"
         } else {
@@ -213,6 +220,11 @@ impl Flows {
         let label = TurnedAway { listener: entrance.label(), reason: turned };
         self.metrics.turned_away.get_or_create(&label).inc();
         None
+    }
+
+    /// Who asks over HTTP: `peer`, or whoever a trusted proxy speaks for in these lines of `X-Forwarded-For`.
+    pub fn asks(&self, peer: IpAddr, forwarded: &[&str]) -> IpAddr {
+        self.guard.proxies.client(peer, forwarded)
     }
 
     /// Decides who a client is, unless its address is banned. One that comes back too often waits first; the answer to a failure waits as

@@ -91,9 +91,11 @@ impl Door {
         Door { limits, bucket: Bucket::full(now), rates, all: Count::default(), open: HashMap::new() }
     }
 
-    /// Somebody opened a connection, which begins with a handshake or not. Who is let in must `leave` one day.
-    pub fn enter(&mut self, origin: Origin, shakes_hands: bool, now: Instant) -> Result<(), Turned> {
-        let own = self.open.get(&origin).copied().unwrap_or_default();
+    /// Somebody opened a connection, which begins with a handshake or not. Who is let in must `leave` one day. Without an origin it is
+    /// a proxy, which speaks for many: only the limits over all are about it.
+    pub fn enter(&mut self, origin: impl Into<Option<Origin>>, shakes_hands: bool, now: Instant) -> Result<(), Turned> {
+        let origin = origin.into();
+        let own = origin.and_then(|it| self.open.get(&it)).copied().unwrap_or_default();
         let is_reached = |limit: u32, count: u32| limit > 0 && count >= limit;
         if is_reached(self.limits.connections_max, self.all.connections) {
             return Err(Turned::Full);
@@ -108,8 +110,8 @@ impl Door {
             return Err(Turned::OriginHandshakes);
         }
         self.take_tokens(origin, now)?;
-        let own = self.open.entry(origin).or_default();
-        for count in [&mut self.all, own] {
+        let own = origin.map(|it| self.open.entry(it).or_default());
+        for count in [Some(&mut self.all), own].into_iter().flatten() {
             count.connections += 1;
             count.handshakes += u32::from(shakes_hands);
         }
@@ -117,8 +119,8 @@ impl Door {
     }
 
     /// The origin pays first, so that one that is too fast takes nothing from the others.
-    fn take_tokens(&mut self, origin: Origin, now: Instant) -> Result<(), Turned> {
-        if let Some(rate) = &self.limits.origin_rate {
+    fn take_tokens(&mut self, origin: Option<Origin>, now: Instant) -> Result<(), Turned> {
+        if let (Some(rate), Some(origin)) = (&self.limits.origin_rate, origin) {
             let bucket = self.rates.entry(origin, now, Bucket::full(now));
             bucket.take(rate, now).map_err(|_: Duration| Turned::OriginRate)?;
         }
@@ -129,16 +131,17 @@ impl Door {
     }
 
     /// A handshake is done.
-    pub fn shook_hands(&mut self, origin: Origin) {
+    pub fn shook_hands(&mut self, origin: impl Into<Option<Origin>>) {
         self.all.shook_hands();
-        if let Some(own) = self.open.get_mut(&origin) {
+        if let Some(own) = origin.into().and_then(|it| self.open.get_mut(&it)) {
             own.shook_hands();
         }
     }
 
     /// A connection is gone.
-    pub fn leave(&mut self, origin: Origin) {
+    pub fn leave(&mut self, origin: impl Into<Option<Origin>>) {
         self.all.connections = self.all.connections.saturating_sub(1);
+        let Some(origin) = origin.into() else { return };
         if let Some(own) = self.open.get_mut(&origin) {
             own.connections = own.connections.saturating_sub(1);
             if own.connections == 0 {
@@ -218,6 +221,22 @@ mod tests {
         assert_eq!(door.enter(calm, false, now), Ok(()));
         assert_eq!(door.enter(calm, false, now), Err(Turned::Rate));
         assert_eq!(door.enter(calm, false, now + second), Ok(()));
+    }
+
+    #[test]
+    fn a_proxy_speaks_for_many() {
+        let (mut door, now) = door(DoorLimits {
+            connections_max: 3,
+            origin_connections_max: 1,
+            origin_handshakes_max: 1,
+            origin_rate: Rate::new(1, Duration::from_secs(1), 1),
+            ..DoorLimits::default()
+        });
+        assert!((0..3).all(|_| door.enter(None, true, now).is_ok()));
+        assert_eq!(door.enter(None, true, now), Err(Turned::Full));
+        door.shook_hands(None);
+        door.leave(None);
+        assert_eq!((door.population(), door.open.len(), door.origins()), ((2, 2), 0, 0));
     }
 
     #[test]

@@ -4,4 +4,5 @@
 pub mod bucket;
 pub mod door;
 pub mod logins;
+pub mod proxies;
 pub mod table;

@@ -216,6 +216,8 @@ actions! {
     CertificateIssue = "certificate.issue",
     /// A certificate was revoked.
     CertificateRevoke = "certificate.revoke",
+    /// Another certificate authority signs or is trusted.
+    AuthorityChange = "authority.change",
     /// An admin token was made.
     TokenAdd = "token.add",
     /// An admin token was ended.

@@ -33,6 +33,9 @@ use crate::flows::{
     guard::{Entrance, Place},
 };
 
+/// Where proxies write for whom they ask.
+const FORWARDED: &str = "x-forwarded-for";
+
 /// A listener and what it offers.
 pub struct Web {
     /// Whose API.
@@ -86,9 +89,11 @@ async fn talk(
 ) {
     let config = &flows.config;
     let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
-    let routes = TowerToHyperService::new(routes);
+    let (routes, asked) = (TowerToHyperService::new(routes), flows.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let forwarded: Vec<_> = request.headers().get_all(FORWARDED).iter().flat_map(|it| it.to_str()).collect();
+        let client = SocketAddr::new(asked.asks(peer.ip(), &forwarded), peer.port());
+        request.extensions_mut().insert(ConnectInfo(client));
         routes.call(request)
     });
     let mut connection = pin!(

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemOb
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::{CertsError, identity::serial_number, unusable};
+use crate::clock::Timestamp;
 
 /// Largest revocation list, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -17,6 +18,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub struct ForeignCrls {
     by_issuer: HashMap<String, HashSet<String>>,
+    /// Files, and when their authorities promised newer ones.
+    next_updates: Vec<(String, Timestamp)>,
 }
 
 impl ForeignCrls {
@@ -32,6 +35,9 @@ impl ForeignCrls {
                 if !is_signed_by_one(&list, authorities) {
                     return Err(unusable(Path::new(file), &"it is not signed by an authority of mqtt.client_ca_file"));
                 }
+                if let Some(next) = list.next_update() {
+                    lists.next_updates.push((file.clone(), Timestamp(next.timestamp() * 1000)));
+                }
                 let numbers = list.iter_revoked_certificates().map(|it| serial_number(it.raw_serial()));
                 lists.by_issuer.entry(list.issuer().to_string()).or_default().extend(numbers);
             }
@@ -42,6 +48,13 @@ impl ForeignCrls {
     /// Whether this certificate was revoked by who signed it.
     pub fn is_revoked(&self, issuer: &str, serial_number: &str) -> bool {
         self.by_issuer.get(issuer).is_some_and(|it| it.contains(serial_number))
+    }
+
+    /// The files that should have been replaced by now (RFC 5280 §5.1.2.5). What they say holds all the same: a revocation is not taken
+    /// back, and devices must not stay out because somebody else's list is late.
+    pub fn overdue(&self, now: Timestamp) -> Vec<String> {
+        let is_overdue = |it: &&(String, Timestamp)| it.1 < now;
+        self.next_updates.iter().filter(is_overdue).map(|(file, _)| file.clone()).collect()
     }
 
     /// Whether there is nothing to ask.
@@ -101,6 +114,9 @@ mod tests {
             assert!(lists.is_revoked("CN=mdmq private authority", "4a01"));
             assert!(!lists.is_revoked("CN=mdmq private authority", "4a02"));
             assert!(!lists.is_revoked("CN=other", "4a01"));
+            let end = crl.next_update.0;
+            assert_eq!(lists.overdue(Timestamp(end)), [""; 0]);
+            assert_eq!(lists.overdue(Timestamp(end + 1000)), [file.display().to_string()]);
         }
         let stranger = Authority::open(other.path(), NOW).unwrap();
         let stranger = chain(&stranger.certificate_file()).unwrap();

@@ -106,7 +106,8 @@ fn body(text: &str) -> Option<String> {
     }
     // "\n" written as two characters is how some JSON arrives.
     let body = body.replace("\\n", "\n");
-    Some(body.lines().map(str::trim).collect())
+    // A space at the end of a line may have been a `+`.
+    Some(body.lines().map(|line| line.trim_matches(['\r', '\t'])).collect())
 }
 
 fn judge(der: &[u8]) -> Result<Request, BadRequest> {
@@ -212,6 +213,10 @@ mod tests {
         check(&as_java_does.replace("%01", "+"), Ok(true));
         check(&plain.replace('+', " "), Ok(true));
         check(&plain.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"), Ok(true));
+        let mut at_ends = std::iter::repeat_with(|| pem(&rcgen::PKCS_ECDSA_P256_SHA256));
+        let at_ends = at_ends.find(|it| it.contains("+\n") && it.contains("\n+")).unwrap();
+        check(&at_ends.replace('+', " "), Ok(true));
+        check(&at_ends.replace('+', " ").replace('\n', "\r\n"), Ok(true));
         let in_one_line = plain.replacen("REQUEST-----", "REQUEST----- ", 1).replace('\n', " ");
         check(&in_one_line, Ok(true));
         check("", Ok(false));

@@ -1,6 +1,6 @@
 //! Attacks on HTTP, and the care that its answers take.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -47,6 +47,38 @@ async fn guesses_at_tokens_end_in_a_ban_that_spares_who_is_known() {
     assert_eq!(opens(&unknown).await.0, 429);
     Http::of(&server).session(&api_token(&unknown)).await;
     assert!(server.metric("mdm_bans_total").await >= 1.0);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_address_that_it_names_is_banned() {
+    let server = Server::with(&[
+        ("MDMQ_LIMITS__FAILED_LOGINS_BURST", "5"),
+        ("MDMQ_HTTP__TRUSTED_PROXIES", &format!("[\"{STRANGE}/32\"]")),
+    ])
+    .await;
+    let tries = Cell::new(0);
+    let guess = async |from: &str, forwarded: &str| {
+        // Another one each time: the same would be answered later and later.
+        tries.set(tries.get() + 1);
+        let path = format!("/initSession?user_token=guess{}", tries.get());
+        asks(&server, from, &get(&path, &format!("X-Forwarded-For: {forwarded}\r\n"))).await.unwrap().0
+    };
+    let mut last = 0;
+    for _ in 0..20 {
+        last = guess(STRANGE, "198.51.100.9").await;
+    }
+    assert_eq!(last, 429);
+    assert_eq!(guess(STRANGE, "203.0.113.5").await, 401, "the proxy speaks for others as well");
+    assert_eq!(
+        guess(STRANGE, "203.0.113.5, 198.51.100.9").await,
+        429,
+        "what the guesser wrote himself is not believed"
+    );
+    assert_eq!(guess("127.0.0.3", "198.51.100.9").await, 401, "this is no proxy: its own address counts");
+    for n in 0..20 {
+        last = guess("127.0.0.3", &format!("192.0.2.{n}")).await;
+    }
+    assert_eq!(last, 429, "and it cannot blame others");
 }
 
 #[tokio::test]

@@ -63,6 +63,10 @@ async fn an_authority_is_replaced_while_its_devices_come_and_go() {
     let state = |serial: &str| rows(&states).iter().find(|it| it["serial"] == serial).unwrap()["state"].clone();
     assert_eq!((state("OLD"), state("NEW")), ("revoked".into(), "valid".into()));
     assert_eq!(server.cli_output(&["certs", "rotate", "--retire"]).await.status.code(), Some(1), "nothing is left");
+    let deeds = server.cli(&["audit", "list", "--action", "authority.change"]).await;
+    let trusted: Vec<_> = rows(&deeds).iter().map(|it| it["detail"]["trusted"].as_array().unwrap().len()).collect();
+    assert_eq!(trusted.first(), Some(&1), "{deeds}");
+    assert!(trusted[1..].contains(&2), "{deeds}");
 }
 
 #[tokio::test]
