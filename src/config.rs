@@ -18,12 +18,14 @@ mod certificates;
 mod http;
 mod limits;
 mod mail;
+mod mqtt;
 
 pub use audit::Audit;
 pub use certificates::{CertificateMapping, ClientCertificates};
 pub use http::{Http, RangeSuffix};
 pub use limits::Limits;
 pub use mail::{Mail, MailTls};
+pub use mqtt::Mqtt;
 
 /// A text that never shows itself in logs or debug output.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,75 +84,6 @@ pub struct Config {
 pub struct Database {
     /// Empty: SQLite in `data_dir`. `postgres://user:password@host/name` for PostgreSQL.
     pub url: Secret,
-}
-
-/// The MQTT broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mqtt {
-    /// MQTT over TLS; "" is off.
-    pub tls_listen: String,
-    /// MQTT without TLS; "" is off. For trusted networks and old agents that pin a foreign certificate.
-    pub tcp_listen: String,
-    /// MQTT over secure WebSocket; "" is off. Not available in this version.
-    pub wss_listen: String,
-    /// MQTT over WebSocket; "" is off. Not available in this version.
-    pub ws_listen: String,
-    /// Host name that agents are told to connect to; also in the built-in server certificate.
-    pub public_host: String,
-    /// Port that agents are told; 0 is the port of the TLS listener (of the TCP listener where TLS is off).
-    pub public_port: u16,
-    /// PEM file with the server's certificate chain; "" uses the built-in certificate authority.
-    pub certificate_file: String,
-    /// PEM file with the private key to `certificate_file`.
-    pub key_file: String,
-    /// Certificates of clients on the TLS listener: `off` asks for none, `optional` takes them instead of a password, `required` lets
-    /// nobody in without one.
-    pub client_certificates: ClientCertificates,
-    /// Ask a device for its password as well as for its certificate.
-    pub password_with_certificate: bool,
-    /// Seconds that a certificate issued to a device lives.
-    pub client_certificate_life_s: u32,
-    /// Seconds that a device may go on with the old certificate after it got a new one.
-    pub client_certificate_overlap_s: u32,
-    /// PEM file with your own authorities, whose certificates devices may log in with too; "" is none.
-    pub client_ca_file: String,
-    /// Where certificates of your own authorities say the device's serial: `cn`, `san_uri`, `san_dns`, or `serial_number` (the
-    /// attribute of the subject).
-    pub client_certificate_mapping: CertificateMapping,
-    /// What stands before the serial in the URI, for `san_uri`.
-    pub client_certificate_uri_prefix: String,
-    /// Revocation lists of your own authorities, PEM or DER; read again when they change.
-    pub client_crl_files: Vec<String>,
-    /// Tell agents topics with a leading slash, as servers before 2018 did.
-    pub slashed_topics: bool,
-    /// Seconds that a TLS handshake may take.
-    pub handshake_timeout_s: u32,
-    /// Seconds between accepting a connection and its CONNECT packet.
-    pub connect_timeout_s: u32,
-    /// Largest CONNECT packet, in bytes; whoever has not said who he is may send no other.
-    pub connect_bytes_max: u32,
-    /// A device that has not subscribed so many seconds after CONNECT is served as if it had subscribed its own topics
-    /// (some released agents forget to after an automatic reconnect); 0 is off.
-    pub implicit_subscription_after_s: u32,
-    /// Connections at once, over all listeners.
-    pub connections_max: u32,
-    /// Largest packet that a client may send, in bytes.
-    pub packet_bytes_max: u32,
-    /// Messages that wait for one client before further ones are dropped and counted.
-    pub queue_messages_max: u32,
-    /// Bytes that wait for one client before further messages are dropped and counted.
-    pub queue_bytes_max: u32,
-    /// Unacknowledged messages on the way to one client.
-    pub inflight_max: u16,
-    /// Filters that one client may subscribe.
-    pub subscriptions_max: u32,
-    /// Retained messages of service accounts, over all.
-    pub retained_messages_max: u32,
-    /// Bytes of retained messages of service accounts, over all.
-    pub retained_bytes_max: u64,
-    /// Sessions that outlive their connection, over all service accounts.
-    pub persistent_sessions_max: u32,
 }
 
 /// Files and packages for devices.
@@ -298,43 +231,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Mqtt {
-    fn default() -> Self {
-        Self {
-            tls_listen: "0.0.0.0:8883".into(),
-            tcp_listen: String::new(),
-            wss_listen: String::new(),
-            ws_listen: String::new(),
-            public_host: "localhost".into(),
-            public_port: 0,
-            certificate_file: String::new(),
-            key_file: String::new(),
-            client_certificates: ClientCertificates::Optional,
-            password_with_certificate: false,
-            client_certificate_life_s: 90 * 86_400,
-            client_certificate_overlap_s: 7 * 86_400,
-            client_ca_file: String::new(),
-            client_certificate_mapping: CertificateMapping::Cn,
-            client_certificate_uri_prefix: "urn:device:".into(),
-            client_crl_files: Vec::new(),
-            slashed_topics: false,
-            handshake_timeout_s: 20,
-            connect_timeout_s: 10,
-            connect_bytes_max: 65_536,
-            implicit_subscription_after_s: 10,
-            connections_max: 200_000,
-            packet_bytes_max: 4 << 20,
-            queue_messages_max: 10_000,
-            queue_bytes_max: 64 << 20,
-            inflight_max: 100,
-            subscriptions_max: 100,
-            retained_messages_max: 100_000,
-            retained_bytes_max: 256 << 20,
-            persistent_sessions_max: 10_000,
-        }
-    }
-}
-
 impl Default for Files {
     fn default() -> Self {
         Self {
@@ -477,64 +373,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHIPPED: &str = "config/server.toml";
-
-    #[test]
-    fn the_shipped_file_shows_every_key_at_its_default() {
-        let text = std::fs::read_to_string(SHIPPED).unwrap();
-        let shipped: serde_json::Value = Figment::from(Toml::string(&text)).extract().unwrap();
-        assert_eq!(shipped, serde_json::to_value(Config::default()).unwrap());
-    }
-
-    #[test]
-    fn the_defaults_work() {
-        assert!(Config::default().check().is_ok());
-    }
-
-    fn check(change: impl FnOnce(&mut Config), expected: &str) {
-        let mut config = Config::default();
-        change(&mut config);
-        let error = config.check().unwrap_err();
-        assert!(error.contains(expected), "{error}");
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_named() {
-        check(|c| c.mqtt.tls_listen = "8883".into(), "mqtt.tls_listen");
-        check(|c| c.mqtt.ws_listen = "0.0.0.0:80".into(), "mqtt.ws_listen is not available");
-        check(|c| c.cluster.nats_url = "nats://x".into(), "cluster.nats_url is not available");
-        check(|c| c.admin.listen.clear(), "admin.listen");
-        check(|c| c.mqtt.key_file = "key.pem".into(), "mqtt.certificate_file");
-        check(|c| c.mqtt.inflight_max = 0, "mqtt.inflight_max");
-        check(|c| c.mqtt.client_certificate_life_s = 1, "mqtt.client_certificate_life_s");
-        check(|c| c.mqtt.client_crl_files.push("crl.pem".into()), "mqtt.client_crl_files");
-        check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
-        check(|c| c.files.downloads_max = 0, "files.downloads_max");
-        check(|c| c.mqtt.connect_bytes_max = 10, "mqtt.connect_bytes_max");
-        check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
-        check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
-        check(
-            |c| c.http.trusted_proxies = vec!["10.0.0.0/8".into(), "proxy".into()],
-            "http.trusted_proxies: \"proxy\"",
-        );
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_names_it() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("server.toml");
-        std::fs::write(&file, "[mqtt]\ntsl_listen = \"\"\n").unwrap();
-        assert!(Config::load(Some(&file)).unwrap_err().contains("tsl_listen"));
-        assert!(Config::load(Some(&home.path().join("none"))).unwrap_err().contains("cannot read"));
-    }
-
-    #[test]
-    fn secrets_do_not_show_in_debug_output() {
-        let mut config = Config::default();
-        config.database.url.0 = "postgres://mdmq:hunter2@db/mdmq".into();
-        assert!(!format!("{config:?}").contains("hunter2"));
-    }
-}
+mod tests;

@@ -1,0 +1,58 @@
+//! What is refused, and that the shipped file shows the defaults.
+
+use super::*;
+
+const SHIPPED: &str = "config/server.toml";
+
+#[test]
+fn the_shipped_file_shows_every_key_at_its_default() {
+    let text = std::fs::read_to_string(SHIPPED).unwrap();
+    let shipped: serde_json::Value = Figment::from(Toml::string(&text)).extract().unwrap();
+    assert_eq!(shipped, serde_json::to_value(Config::default()).unwrap());
+}
+
+#[test]
+fn the_defaults_work() {
+    assert!(Config::default().check().is_ok());
+}
+
+fn check(change: impl FnOnce(&mut Config), expected: &str) {
+    let mut config = Config::default();
+    change(&mut config);
+    let error = config.check().unwrap_err();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_named() {
+    check(|c| c.mqtt.tls_listen = "8883".into(), "mqtt.tls_listen");
+    check(|c| c.mqtt.ws_listen = "0.0.0.0:80".into(), "mqtt.ws_listen is not available");
+    check(|c| c.cluster.nats_url = "nats://x".into(), "cluster.nats_url is not available");
+    check(|c| c.admin.listen.clear(), "admin.listen");
+    check(|c| c.mqtt.key_file = "key.pem".into(), "mqtt.certificate_file");
+    check(|c| c.mqtt.inflight_max = 0, "mqtt.inflight_max");
+    check(|c| c.mqtt.client_certificate_life_s = 1, "mqtt.client_certificate_life_s");
+    check(|c| c.mqtt.client_crl_files.push("crl.pem".into()), "mqtt.client_crl_files");
+    check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
+    check(|c| c.files.downloads_max = 0, "files.downloads_max");
+    check(|c| c.mqtt.connect_bytes_max = 10, "mqtt.connect_bytes_max");
+    check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
+    check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
+    check(|c| c.http.trusted_proxies = vec!["10.0.0.0/8".into(), "proxy".into()], "http.trusted_proxies: \"proxy\"");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("server.toml");
+    std::fs::write(&file, "[mqtt]\ntsl_listen = \"\"\n").unwrap();
+    assert!(Config::load(Some(&file)).unwrap_err().contains("tsl_listen"));
+    assert!(Config::load(Some(&home.path().join("none"))).unwrap_err().contains("cannot read"));
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let mut config = Config::default();
+    config.database.url.0 = "postgres://mdmq:hunter2@db/mdmq".into();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
