@@ -1,6 +1,8 @@
 //! HTTP connections: accepted like those of MQTT, with a time for every wait. What is asked and answered is decided in `http`.
 
 use std::{
+    borrow::Cow,
+    convert::Infallible,
     io,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -9,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -91,10 +98,21 @@ async fn talk(
     let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
     let (routes, asked) = (TowerToHyperService::new(routes), flows.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        let forwarded: Vec<_> = request.headers().get_all(FORWARDED).iter().flat_map(|it| it.to_str()).collect();
+        // A stranger's part of a line may be anything; the proxy's part behind it is text.
+        let lines: Vec<_> =
+            request.headers().get_all(FORWARDED).iter().map(|it| String::from_utf8_lossy(it.as_bytes())).collect();
+        let forwarded: Vec<&str> = lines.iter().map(Cow::as_ref).collect();
         let client = SocketAddr::new(asked.asks(peer.ip(), &forwarded), peer.port());
         request.extensions_mut().insert(ConnectInfo(client));
-        routes.call(request)
+        // The buffer that a head is read into may hold twice as much.
+        let is_bounded = head_bytes(&request) <= asked.config.http.header_bytes_max as usize;
+        let answer = is_bounded.then(|| routes.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok::<Response, Infallible>(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()),
+            }
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -113,6 +131,17 @@ async fn talk(
     if let Err(problem) = ended {
         debug!(peer.addr = %peer, "an HTTP connection ended: {problem}");
     }
+}
+
+/// How long the head of a request is, as it is usually written.
+fn head_bytes(request: &hyper::Request<Incoming>) -> usize {
+    let first = format!("{} {} HTTP/1.1\r\n\r\n", request.method(), request.uri()).len();
+    first
+        + request
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+            .sum::<usize>()
 }
 
 /// A stream whose reader must take something once in a while.

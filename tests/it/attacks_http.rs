@@ -74,6 +74,7 @@ async fn behind_a_trusted_proxy_the_address_that_it_names_is_banned() {
         429,
         "what the guesser wrote himself is not believed"
     );
+    assert_eq!(guess(STRANGE, "ü, 198.51.100.9").await, 429, "nor does what is no text hide him");
     assert_eq!(guess("127.0.0.3", "198.51.100.9").await, 401, "this is no proxy: its own address counts");
     for n in 0..20 {
         last = guess("127.0.0.3", &format!("192.0.2.{n}")).await;
@@ -155,6 +156,32 @@ async fn a_head_without_end_is_refused() {
     }
     ends(&mut stream).await;
     server.enrolled("SERVED").await;
+}
+
+#[tokio::test]
+async fn a_head_may_be_as_large_as_the_settings_say() {
+    let server = Server::with(&[("MDMQ_HTTP__HEADER_BYTES_MAX", "8192")]).await;
+    let empty = get("/crl.pem", "X-Filler: \r\n").len();
+    for port in [server.ports.http, server.ports.admin] {
+        for (bytes, is_refused) in [(8192, false), (8193, true), (12_000, true), (100_000, true)] {
+            let head = get("/crl.pem", &format!("X-Filler: {}\r\n", "x".repeat(bytes - empty)));
+            assert_eq!(head.len(), bytes);
+            // What is far beyond is not read to its end, and the answer may be lost with the connection.
+            let status = asks_port(port, STRANGE, &head).await.map_or(431, |it| it.0);
+            assert_eq!(status == 431, is_refused, "{bytes}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_far_too_large_is_refused_when_it_is_announced() {
+    let server = Server::with(&[("MDMQ_HTTP__BODY_BYTES_MAX", "1000000")]).await;
+    for lines in ["Content-Length: 9999999999", "Content-Length: 1000001\r\nExpect: 100-continue"] {
+        let head = format!("POST /PluginFlyvemdmAgent HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n\r\n");
+        let (status, head, body) = asks(&server, STRANGE, &head).await.unwrap();
+        assert_eq!(status, 413, "{lines}: {head}");
+        assert!(body.contains("The request body is too large"), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -58,6 +58,10 @@ impl Request {
         let mut params = Map::new();
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|it| it.0).unwrap_or_default();
         params.extend(query.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+        let refused_at = body_bytes_max.saturating_mul(if asks_first(&parts.headers) { 1 } else { DRAINED_TIMES_MAX });
+        if body.size_hint().lower() > refused_at as u64 {
+            return Err(too_large());
+        }
         let (body, room) = read_body(body, body_bytes_max, guard).await?;
         let text = decoded(body);
         let mut bare_body = None;
@@ -109,6 +113,15 @@ impl Request {
     }
 }
 
+/// Whether a client sends its body only when it is told to go on.
+fn asks_first(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "ERROR", "The request body is too large")
+}
+
 /// Up to the limit, and as long as there is room. What is beyond is thrown away as it comes.
 async fn read_body(mut body: Body, bytes_max: usize, guard: &Arc<Guard>) -> Result<(Vec<u8>, Option<Room>), ApiError> {
     let (mut bytes, mut room, mut total, mut is_crowded) = (Vec::new(), guard.room(0), 0_usize, false);
@@ -127,7 +140,7 @@ async fn read_body(mut body: Body, bytes_max: usize, guard: &Arc<Guard>) -> Resu
         }
     }
     if total > bytes_max {
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "ERROR", "The request body is too large"));
+        return Err(too_large());
     }
     if is_crowded { Err(ApiError::crowded()) } else { Ok((bytes, room)) }
 }
