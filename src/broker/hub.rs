@@ -298,9 +298,10 @@ impl Hub {
         self.router_mut(|router| router.unsubscribe(number, filter));
     }
 
-    /// How many filters a session has.
-    pub fn subscriptions(&self, number: u64) -> usize {
-        self.router.read().unwrap_or_else(PoisonError::into_inner).filters(number)
+    /// Whether a session may subscribe this filter without exceeding so many; it may always ask again for one that it has.
+    pub fn has_room(&self, number: u64, filter: &str, filters_max: usize) -> bool {
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
+        router.filters(number) < filters_max || router.has(number, filter)
     }
 
     fn router_mut<T>(&self, change: impl FnOnce(&mut Router<Arc<Outbox>>) -> T) -> T {

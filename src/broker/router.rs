@@ -81,6 +81,11 @@ impl<H: Clone> Router<H> {
         self.filters.get(&key).map_or(0, HashSet::len)
     }
 
+    /// Whether a subscriber has this filter.
+    pub fn has(&self, key: u64, filter: &str) -> bool {
+        self.filters.get(&key).is_some_and(|own| own.contains(filter))
+    }
+
     /// Replaces `out` by the subscribers of a message with this canonical topic, each once. A topic of an agent, a fleet or
     /// the manifest is looked up in both spellings; who asked for both hears the one without slash.
     pub fn matches(&self, topic: &str, out: &mut Vec<Match<H>>) {

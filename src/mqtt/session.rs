@@ -14,7 +14,7 @@ use super::{
     packet::{Connect, ConnectCode, Message, Packet, PacketId, Publish, QoS, Version},
 };
 
-use incoming::Incoming;
+use incoming::{Answer, Incoming};
 use outgoing::Outgoing;
 
 /// Bytes that may be sent ahead while we wait for an answer from above, on top of one packet of the largest size.
@@ -70,7 +70,7 @@ pub enum Close {
     Goodbye,
     /// The peer closed the socket.
     Eof,
-    /// One and a half keep-alives without a packet.
+    /// One and a half keep-alives without a byte.
     KeepAlive,
     /// No CONNECT in time.
     NoConnect,
@@ -109,8 +109,8 @@ pub struct Session {
     state: State,
     version: Version,
     keep_alive_s: u16,
-    /// Start of the session until CONNECT, then the arrival of the last packet.
-    last_packet: Instant,
+    /// Start of the session until CONNECT, then the arrival of the last bytes: a large packet on a slow line is no silence.
+    last_bytes: Instant,
     /// Bytes that could not be decoded yet: an incomplete packet, or packets that wait for an answer from above.
     held: Vec<u8>,
     transmit: Vec<u8>,
@@ -139,7 +139,7 @@ impl Session {
             state: State::Silent,
             version: Version::V3_1_1,
             keep_alive_s: 0,
-            last_packet: now,
+            last_bytes: now,
             held: Vec::new(),
             transmit: Vec::new(),
             outputs: VecDeque::new(),
@@ -168,13 +168,13 @@ impl Session {
         !self.is_blocked() && self.state != State::Closed
     }
 
-    /// When to call `handle_timeout`. Moves with every packet, so ask again when it fired instead of re-arming each time.
+    /// When to call `handle_timeout`. Moves with whatever arrives, so ask again when it fired instead of re-arming each time.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Silent => Some(self.last_packet + self.limits.connect_timeout),
+            State::Silent => Some(self.last_bytes + self.limits.connect_timeout),
             State::Online if self.keep_alive_s > 0 => {
                 // One and a half times [MQTT-3.1.2-24].
-                Some(self.last_packet + Duration::from_millis(u64::from(self.keep_alive_s) * 1500))
+                Some(self.last_bytes + Duration::from_millis(u64::from(self.keep_alive_s) * 1500))
             }
             _ => None,
         }
@@ -206,11 +206,13 @@ impl Session {
 
     /// The client said something.
     pub fn handle_bytes(&mut self, bytes: &[u8], now: Instant) {
-        if self.state == State::Closed {
-            return;
+        match self.state {
+            State::Closed => return,
+            State::Online => self.last_bytes = now,
+            State::Silent | State::Judged => {}
         }
         if self.held.is_empty() && !self.is_blocked() {
-            let used = self.decode_all(bytes, Some(now));
+            let used = self.decode_all(bytes);
             if self.state != State::Closed {
                 self.held.extend_from_slice(&bytes[used..]);
             }
@@ -221,7 +223,7 @@ impl Session {
             return self.close(Close::Protocol(ProtocolError::TooMuchAhead));
         }
         self.held.extend_from_slice(bytes);
-        self.decode_held(Some(now));
+        self.decode_held();
     }
 
     /// The time that `poll_timeout` named has come, or any other time.
@@ -233,7 +235,7 @@ impl Session {
         match self.state {
             State::Silent => self.close(Close::NoConnect),
             // We did not listen, so silence proves nothing.
-            State::Online if self.is_blocked() => self.last_packet = now,
+            State::Online if self.is_blocked() => self.last_bytes = now,
             _ => self.close(Close::KeepAlive),
         }
     }
@@ -250,7 +252,7 @@ impl Session {
             return;
         }
         self.state = State::Online;
-        self.last_packet = now;
+        self.last_bytes = now;
         let session_present = saved.is_some() && self.version == Version::V3_1_1;
         self.say(&Packet::Connack { session_present, code: ConnectCode::Accepted });
         if let Some(saved) = saved {
@@ -258,7 +260,7 @@ impl Session {
             self.outgoing = saved.outgoing;
             self.outgoing.repeat(&mut self.transmit);
         }
-        self.decode_held(Some(now));
+        self.decode_held();
     }
 
     /// Refuses the client.
@@ -275,11 +277,15 @@ impl Session {
             return;
         }
         match self.incoming.accepted(id) {
-            Some(QoS::ExactlyOnce) => self.say(&Packet::Pubrec(id)),
-            Some(_) => self.say(&Packet::Puback(id)),
+            Some(Answer::Puback) => self.say(&Packet::Puback(id)),
+            Some(Answer::Pubrec) => self.say(&Packet::Pubrec(id)),
+            Some(Answer::PubrecPubcomp) => {
+                self.say(&Packet::Pubrec(id));
+                self.say(&Packet::Pubcomp(id));
+            }
             None => {}
         }
-        self.decode_held(None);
+        self.decode_held();
     }
 
     /// Answers a SUBSCRIBE. MQTT 3.1 cannot say no, so it hears QoS 0 (spec/mqtt.md §6.3).
@@ -310,12 +316,12 @@ impl Session {
             || (self.state == State::Online && self.incoming.pending() >= usize::from(self.limits.receive_max.max(1)))
     }
 
-    fn decode_held(&mut self, now: Option<Instant>) {
+    fn decode_held(&mut self) {
         if self.held.is_empty() {
             return;
         }
         let mut held = std::mem::take(&mut self.held);
-        let used = self.decode_all(&held, now);
+        let used = self.decode_all(&held);
         if self.state != State::Closed && used < held.len() {
             held.drain(..used);
             self.held = held;
@@ -323,7 +329,7 @@ impl Session {
     }
 
     /// Takes packets until one is incomplete or we have to wait; says how many bytes that were.
-    fn decode_all(&mut self, bytes: &[u8], now: Option<Instant>) -> usize {
+    fn decode_all(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
         while used < bytes.len() && self.state != State::Closed && !self.is_blocked() {
             // Refuse whoever does not speak MQTT before its packet is complete [MQTT-3.1.0-1].
@@ -334,7 +340,6 @@ impl Session {
             match codec::decode(&bytes[used..], self.bytes_max(), self.version) {
                 Ok(Some((packet, length))) => {
                     used += length;
-                    self.last_packet = now.unwrap_or(self.last_packet);
                     self.handle_packet(packet);
                 }
                 Ok(None) => break,
@@ -381,8 +386,9 @@ impl Session {
             Packet::Pubrec(id) => self.report(|outgoing, transmit| outgoing.pubrec(id, transmit)),
             Packet::Pubcomp(id) => self.outgoing.pubcomp(id),
             Packet::Pubrel(id) => {
-                self.incoming.release(id);
-                self.say(&Packet::Pubcomp(id));
+                if self.incoming.release(id) {
+                    self.say(&Packet::Pubcomp(id));
+                }
             }
             Packet::Subscribe { packet_id, filters } => {
                 self.outputs.push_back(Output::Subscribe { packet_id, filters });

@@ -1,8 +1,9 @@
 //! Topic names and filters: what is valid, what matches what, and the two spellings of a device's topics.
 //! Knows nothing of who may use a topic.
 
-/// Longest topic name or filter, in bytes: one less than the wire can carry, so that a leading slash always fits (spec/mqtt.md §2.1).
-pub const TOPIC_BYTES_MAX: usize = 65_534;
+/// Longest topic name or filter, in bytes: what the wire can carry [MQTT-4.7.3-3]. One less where a leading slash must still fit
+/// (spec/mqtt.md §2.1).
+pub const TOPIC_BYTES_MAX: usize = 65_535;
 /// Most levels of a topic name or filter; keeps tries shallow.
 pub const TOPIC_LEVELS_MAX: usize = 128;
 
@@ -32,7 +33,7 @@ pub fn is_filter(text: &str) -> bool {
 
 fn has_bounds(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= TOPIC_BYTES_MAX
+        && (text.len() < TOPIC_BYTES_MAX || text.len() == TOPIC_BYTES_MAX && !has_two_spellings(text))
         && (text.len() < TOPIC_LEVELS_MAX || text.bytes().filter(|&b| b == b'/').count() < TOPIC_LEVELS_MAX)
 }
 

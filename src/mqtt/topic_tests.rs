@@ -23,6 +23,10 @@ fn names_and_filters_are_told_apart() {
     check("a+/b", false, false);
     check(&"x".repeat(TOPIC_BYTES_MAX), true, true);
     check(&"x".repeat(TOPIC_BYTES_MAX + 1), false, false);
+    let longest_of_a_device = format!("3/agent/{}", "x".repeat(TOPIC_BYTES_MAX - 9));
+    check(&longest_of_a_device, true, true);
+    check(&format!("/{longest_of_a_device}"), true, true);
+    check(&format!("{longest_of_a_device}x"), false, false);
     check(&"/".repeat(TOPIC_LEVELS_MAX - 1), true, true);
     check(&"/".repeat(TOPIC_LEVELS_MAX), false, false);
 }

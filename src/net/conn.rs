@@ -29,7 +29,8 @@ use crate::{
     },
 };
 
-/// Bytes that may wait for a slow socket before nothing more is read from or queued for its client.
+/// Bytes that may wait for a slow socket before no more messages are queued for its client, and bytes of answers before nothing
+/// more is read from it.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 /// Time that a closing connection gets to take its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -51,6 +52,8 @@ enum Ending {
 
 enum Event {
     Read,
+    /// The client takes more of what it found retained.
+    Room,
     Mail,
     Deadline,
     Eof,
@@ -74,6 +77,8 @@ struct Conn {
     batch: Batch,
     awaiting: VecDeque<Awaiting>,
     ticket: u64,
+    /// Bytes of messages among those that wait for the socket; the others are answers.
+    told: usize,
     implicit_subscription_at: Option<Instant>,
 }
 
@@ -108,6 +113,7 @@ impl Conn {
             batch: Batch::default(),
             awaiting: VecDeque::new(),
             ticket: 0,
+            told: 0,
             implicit_subscription_at: None,
             flows,
         }
@@ -121,9 +127,10 @@ impl Conn {
                     return ending;
                 }
             }
+            self.send_found();
             self.hand_in();
             match self.wait(alarm.as_mut()).await {
-                Event::Read => {}
+                Event::Read | Event::Room => {}
                 Event::Mail => {
                     if let Some(ending) = self.read_mail().await {
                         return ending;
@@ -168,6 +175,7 @@ impl Conn {
                 (self.seat, self.outbox) = (seat, outbox);
                 let now = self.flows.clock.instant();
                 self.session.admit(saved, now);
+                self.told = self.session.transmit().len();
                 let grace = self.flows.config.mqtt.implicit_subscription_after_s;
                 if matches!(self.seat, Seat::Device(_)) && grace > 0 {
                     self.implicit_subscription_at = Some(now + Duration::from_secs(grace.into()));
@@ -292,7 +300,7 @@ impl Conn {
                 break;
             }
             match self.seat.filter(&mut delivery) {
-                Ok(()) => self.session.deliver(delivery, now),
+                Ok(()) => self.deliver(delivery, now),
                 Err(reason) => drop(self.flows.metrics.not_delivered.get_or_create(&Reason { reason }).inc()),
             }
         }
@@ -303,8 +311,23 @@ impl Conn {
     fn send(&mut self, deliveries: Vec<Delivery>) {
         let now = self.flows.clock.instant();
         for delivery in deliveries {
-            self.session.deliver(delivery, now);
+            self.deliver(delivery, now);
         }
+    }
+
+    /// What a service account found retained, as far as the client takes it.
+    fn send_found(&mut self) {
+        let now = self.flows.clock.instant();
+        while self.takes_messages() {
+            let Some(delivery) = self.seat.next_found() else { return };
+            self.deliver(delivery, now);
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery, now: Instant) {
+        let before = self.session.transmit().len();
+        self.session.deliver(delivery, now);
+        self.told += self.session.transmit().len() - before;
     }
 
     fn takes_messages(&mut self) -> bool {
@@ -322,15 +345,21 @@ impl Conn {
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::Broken),
                 Poll::Ready(Ok(())) | Poll::Pending => {
                     let written = waiting - self.session.transmit().len();
+                    self.told = self.told.saturating_sub(written);
                     self.flows.metrics.sent.inc_by(written as u64);
                 }
             }
         }
         let takes_messages = self.takes_messages();
+        if takes_messages && self.seat.has_found() {
+            return Poll::Ready(Event::Room);
+        }
         if self.outbox.poll_mail(context, takes_messages).is_ready() {
             return Poll::Ready(Event::Mail);
         }
-        if self.session.wants_read() && self.session.transmit().len() < BACKLOG_BYTES_MAX {
+        // Behind a large message a slow client is still heard, or its silence would be ours.
+        let answers = self.session.transmit().len() - self.told;
+        if self.session.wants_read() && answers < BACKLOG_BYTES_MAX {
             let now = self.flows.clock.instant();
             let session = &mut self.session;
             let read = self.stream.poll_read_with(context, |bytes| {

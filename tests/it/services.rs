@@ -1,5 +1,7 @@
 //! Service accounts: retained messages, persistent sessions, several connections, wills, acknowledgements.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use crate::support::{
     Server,
     phone::{Link, service_connect},
@@ -137,4 +139,67 @@ async fn a_quality_of_service_2_message_that_is_said_twice_is_heard_once() {
     assert_eq!(link.next_answer().await, Some(Packet::Ack { kind: wire::PUBCOMP, id: 7 }));
     assert_eq!(watcher.hears("site/a").await.payload, "once");
     assert_eq!(watcher.heard_so_far().await, []);
+}
+
+#[tokio::test]
+async fn what_waits_retained_is_sent_as_the_client_takes_it_and_nothing_of_it_is_lost() {
+    let server = Server::with(&[("MDMQ_MQTT__INFLIGHT_MAX", "10"), ("MDMQ_MQTT__QUEUE_MESSAGES_MAX", "20")]).await;
+    let (name, password) = backend(&server).await;
+    let mut writer = Link::service(&server, &name, &password).await;
+    for n in 0..50 {
+        writer.publishes_with(&format!("site/{n}"), b"kept", 1, true).await;
+    }
+    let connect = service_connect(&name, &password, "archive", false);
+    let mut reader = Link::plain(&server, &connect).await;
+    reader.sends(&wire::subscribe(1, &[("site/#", 1)])).await;
+    assert_eq!(reader.next().await, Some(Packet::Suback { id: 1, granted: vec![1] }));
+    reader.sends(&wire::PINGREQ).await;
+    let mut heard = 0;
+    while let Some(Packet::Publish { retain: true, .. }) = reader.next().await {
+        heard += 1;
+    }
+    assert_eq!(heard, 10, "no more than may be unacknowledged");
+    writer.publishes("site/live", b"live", 1).await;
+    drop(reader); // the rest waits for the session
+    let mut reader = Link::plain(&server, &connect).await;
+    reader.hears("site/live").await;
+    let heard = reader.heard_so_far().await;
+    let topics: BTreeSet<_> = heard.iter().map(|it| it.topic.as_str()).collect();
+    assert_eq!((heard.len(), topics.len()), (50, 50), "each once, before what came later");
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_read_is_heard_all_the_while() {
+    let server = Server::start().await;
+    let (name, password) = backend(&server).await;
+    let mut connect = service_connect(&name, &password, "slow", true);
+    connect.keep_alive_s = 1;
+    let mut reader = Link::plain(&server, &connect).await;
+    reader.subscribes("site/#", 0).await;
+    let mut writer = Link::service(&server, &name, &password).await;
+    for _ in 0..5 {
+        writer.publishes("site/large", &vec![b'x'; 4_000_000], 1).await;
+    }
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        reader.sends(&wire::PINGREQ).await;
+    }
+    let (mut large, mut answers) = (0, 0);
+    while (large, answers) != (5, 6) {
+        match reader.next().await {
+            Some(Packet::Publish { payload, .. }) if payload.len() == 4_000_000 => large += 1,
+            Some(Packet::Pingresp) => answers += 1,
+            other => panic!("{other:?} after {large} messages and {answers} answers"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn at_the_limit_of_filters_a_client_may_still_ask_again_for_those_it_has() {
+    let server = Server::with(&[("MDMQ_MQTT__SUBSCRIPTIONS_MAX", "2")]).await;
+    let (name, password) = backend(&server).await;
+    let mut link = Link::service(&server, &name, &password).await;
+    for (filter, wish, granted) in [("a", 0, 0), ("b", 0, 0), ("c", 0, 0x80), ("a", 2, 2)] {
+        assert_eq!(link.subscribes(filter, wish).await, granted, "{filter}");
+    }
 }

@@ -54,7 +54,7 @@ pub enum Farewell {
 pub struct Subscribed {
     /// One answer per filter.
     pub granted: Vec<Option<QoS>>,
-    /// What the client finds retained.
+    /// What a device finds retained; a service account is told by `next_found`.
     pub found: Vec<Delivery>,
 }
 
@@ -157,6 +157,16 @@ impl Seat {
             Seat::Device(it) => it.subscribe(flows, filters, batch).await,
             Seat::Service(it) => Ok(it.subscribe(flows, filters)),
         }
+    }
+
+    /// Whether retained messages wait that the client has not been sent.
+    pub fn has_found(&self) -> bool {
+        matches!(self, Seat::Service(it) if it.has_found())
+    }
+
+    /// The next of them. They come before what waits in the outbox, which may be newer.
+    pub fn next_found(&mut self) -> Option<Delivery> {
+        if let Seat::Service(it) = self { it.next_found() } else { None }
     }
 
     /// The client did not subscribe in time: a device is served as if it had (spec/mqtt.md §10.7).

@@ -1,6 +1,6 @@
 //! The seat of a back end: generic MQTT under an access list.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -33,6 +33,8 @@ pub struct ServiceSeat {
     outbox: Arc<Outbox>,
     is_persistent: bool,
     will: Option<Message>,
+    /// What it found retained and could not be sent yet. Its subscription brought it, so the bounds of the outbox do not count.
+    found: VecDeque<Delivery>,
 }
 
 impl ServiceSeat {
@@ -54,7 +56,8 @@ impl ServiceSeat {
         let claim = tokio::time::timeout(HANDOVER, claim(flows, &key, connect.clean_session, fresh)).await;
         match claim {
             Ok(Claim::Claimed { number, outbox, saved }) => {
-                let seat = Self { account, key, number, outbox, is_persistent: !connect.clean_session, will };
+                let (is_persistent, found) = (!connect.clean_session, VecDeque::new());
+                let seat = Self { account, key, number, outbox, is_persistent, will, found };
                 Ok((seat, saved.map(|it| *it)))
             }
             Ok(Claim::Full) => {
@@ -77,11 +80,10 @@ impl ServiceSeat {
         flows.say(&self.account, publish);
     }
 
-    pub(super) fn subscribe(&self, flows: &Flows, filters: &[(String, QoS)]) -> Subscribed {
+    pub(super) fn subscribe(&mut self, flows: &Flows, filters: &[(String, QoS)]) -> Subscribed {
         let mut granted = Vec::with_capacity(filters.len());
-        let mut found = Vec::new();
         for (filter, qos) in filters {
-            let has_room = flows.hub.subscriptions(self.number) < flows.config.mqtt.subscriptions_max as usize;
+            let has_room = flows.hub.has_room(self.number, filter, flows.config.mqtt.subscriptions_max as usize);
             if !has_room || !self.account.access.may_subscribe(filter) {
                 flows.metrics.subscriptions_refused.get_or_create(&Who { principal: "service" }).inc();
                 granted.push(None);
@@ -89,12 +91,24 @@ impl ServiceSeat {
             }
             flows.hub.subscribe(self.number, filter, *qos, &self.outbox);
             granted.push(Some(*qos));
-            self.find(flows, filter, *qos, &mut found);
+            self.find(flows, filter, *qos);
         }
-        Subscribed { granted, found }
+        Subscribed { granted, found: Vec::new() }
     }
 
-    fn find(&self, flows: &Flows, filter: &str, qos: QoS, found: &mut Vec<Delivery>) {
+    pub(super) fn has_found(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    pub(super) fn next_found(&mut self) -> Option<Delivery> {
+        let next = self.found.pop_front();
+        if self.found.is_empty() {
+            self.found = VecDeque::new();
+        }
+        next
+    }
+
+    fn find(&mut self, flows: &Flows, filter: &str, qos: QoS) {
         let mut retained = flows.hub.retained(|retained| retained.matching(filter));
         let (name, is_slashed) = topic::canonical(filter);
         if topic::matches(name, MANIFEST_TOPIC) && retained.iter().all(|(it, _)| *it.topic != *MANIFEST_TOPIC) {
@@ -112,7 +126,7 @@ impl ServiceSeat {
         for (message, slashed) in retained {
             if self.account.access.may_read(&message.topic) {
                 let qos = qos.min(message.qos);
-                found.push(Delivery { message, qos, retain: true, slashed, tag: None });
+                self.found.push_back(Delivery { message, qos, retain: true, slashed, tag: None });
             }
         }
     }
@@ -127,6 +141,9 @@ impl ServiceSeat {
 
     pub(super) fn leave(self, flows: &Arc<Flows>, farewell: Farewell, saved: impl FnOnce() -> Saved) {
         let is_kept = self.is_persistent && farewell != Farewell::Revoked;
+        if is_kept {
+            self.outbox.put_back(self.found);
+        }
         flows.hub.leave_service(&self.key, self.number, is_kept.then(saved));
         // [MQTT-3.1.2-8] the will is published unless the client said goodbye; a revoked account says nothing any more.
         if let (Farewell::Vanished | Farewell::TakenOver, Some(will)) = (farewell, &self.will) {

@@ -17,10 +17,28 @@ pub(super) enum Arrival {
     TooMany,
 }
 
+/// A publish that is being handed on.
+#[derive(Debug)]
+struct Pending {
+    id: PacketId,
+    qos: QoS,
+    /// The client said PUBREL without waiting for PUBREC.
+    is_released: bool,
+}
+
+/// How to acknowledge a publish.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Puback,
+    Pubrec,
+    /// PUBREC, and PUBCOMP for the PUBREL that came early.
+    PubrecPubcomp,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     /// In order of arrival.
-    pending: Vec<(PacketId, QoS)>,
+    pending: Vec<Pending>,
     /// Sorted.
     unreleased: Vec<PacketId>,
 }
@@ -33,7 +51,7 @@ impl Incoming {
     pub(super) fn arrived(&mut self, id: Option<PacketId>, qos: QoS) -> Arrival {
         let Some(id) = id else { return Arrival::New };
         if qos == QoS::ExactlyOnce {
-            if self.pending.contains(&(id, qos)) {
+            if self.is_awaited(id) {
                 return Arrival::Waiting;
             }
             if self.unreleased.binary_search(&id).is_ok() {
@@ -43,26 +61,36 @@ impl Incoming {
                 return Arrival::TooMany;
             }
         }
-        self.pending.push((id, qos));
+        self.pending.push(Pending { id, qos, is_released: false });
         Arrival::New
     }
 
-    /// The quality of service of the oldest waiting publish with this id.
-    pub(super) fn accepted(&mut self, id: PacketId) -> Option<QoS> {
-        let at = self.pending.iter().position(|(waiting, _)| *waiting == id)?;
-        let (_, qos) = self.pending.remove(at);
-        if qos == QoS::ExactlyOnce
-            && let Err(at) = self.unreleased.binary_search(&id)
-        {
-            self.unreleased.insert(at, id);
+    /// The answer to the oldest waiting publish with this id.
+    pub(super) fn accepted(&mut self, id: PacketId) -> Option<Answer> {
+        let at = self.pending.iter().position(|it| it.id == id)?;
+        match self.pending.remove(at) {
+            Pending { qos: QoS::ExactlyOnce, is_released: true, .. } => Some(Answer::PubrecPubcomp),
+            Pending { qos: QoS::ExactlyOnce, .. } => {
+                if let Err(at) = self.unreleased.binary_search(&id) {
+                    self.unreleased.insert(at, id);
+                }
+                Some(Answer::Pubrec)
+            }
+            _ => Some(Answer::Puback),
         }
-        Some(qos)
     }
 
-    pub(super) fn release(&mut self, id: PacketId) {
+    /// PUBREL came. False: it ran ahead of our PUBREC, and is answered after that.
+    pub(super) fn release(&mut self, id: PacketId) -> bool {
         if let Ok(at) = self.unreleased.binary_search(&id) {
             self.unreleased.remove(at);
         }
+        let early = self.pending.iter_mut().find(|it| it.awaits_release(id));
+        early.map(|it| it.is_released = true).is_none()
+    }
+
+    fn is_awaited(&self, id: PacketId) -> bool {
+        self.pending.iter().any(|it| it.awaits_release(id))
     }
 
     pub(super) fn restore(&mut self, unreleased: Vec<PacketId>) {
@@ -72,5 +100,11 @@ impl Incoming {
     /// Only what was accepted is remembered: the client sends the rest again, and it must not be taken for known then.
     pub(super) fn into_saved(self) -> Vec<PacketId> {
         self.unreleased
+    }
+}
+
+impl Pending {
+    fn awaits_release(&self, id: PacketId) -> bool {
+        self.id == id && self.qos == QoS::ExactlyOnce && !self.is_released
     }
 }

@@ -128,6 +128,33 @@ fn silence_closes_after_the_deadline_or_one_and_a_half_keep_alives() {
 }
 
 #[test]
+fn a_large_packet_on_a_slow_line_is_no_silence() {
+    let now = start();
+    let mut session = online(CONNECT, None, now);
+    said(&mut session);
+    for (at, byte) in b"\x32\x05\x00\x01t\x00\x01".iter().enumerate() {
+        let now = now + Duration::from_secs(10 * at as u64);
+        session.handle_timeout(now);
+        session.handle_bytes(&[*byte], now);
+    }
+    assert!(matches!(outputs(&mut session)[..], [Output::Publish(_)]));
+}
+
+#[test]
+fn a_release_that_comes_too_early_counts_once_the_message_is_safe() {
+    let now = start();
+    let mut session = online(PERSISTENT, None, now);
+    said(&mut session);
+    session.handle_bytes(b"\x34\x05\x00\x01t\x00\x07\x62\x02\x00\x07\x34\x05\x00\x01t\x00\x07", now);
+    assert_eq!((outputs(&mut session).len(), said(&mut session)), (2, Vec::new()), "two messages, nothing safe yet");
+    session.accepted(id(7));
+    session.accepted(id(7));
+    assert_eq!(said(&mut session), b"\x50\x02\x00\x07\x70\x02\x00\x07\x50\x02\x00\x07");
+    session.handle_bytes(b"\x3c\x05\x00\x01t\x00\x07", now);
+    assert_eq!((outputs(&mut session).len(), said(&mut session)), (0, b"\x50\x02\x00\x07".to_vec()));
+}
+
+#[test]
 fn the_first_packet_decides() {
     fn check(bytes: &[u8], answer: &[u8], why: Close) {
         let now = start();
