@@ -17,12 +17,19 @@ pub struct ApiError {
     pub code: &'static str,
     /// For people.
     pub message: String,
+    /// Whether the secret that the request presented is wrong: it may be a guess.
+    pub is_wrong_secret: bool,
 }
 
 impl ApiError {
     /// Any.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), is_wrong_secret: false }
+    }
+
+    /// The same, for a secret that is wrong.
+    pub fn for_wrong_secret(self) -> Self {
+        Self { is_wrong_secret: true, ..self }
     }
 
     /// A request that makes no sense.

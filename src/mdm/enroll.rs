@@ -169,6 +169,13 @@ pub enum Refusal {
     NoFleet,
 }
 
+impl Refusal {
+    /// Whether somebody may be trying out tokens or addresses. Everything else is said to people whom we invited.
+    pub fn is_wrong_secret(self) -> bool {
+        matches!(self, Refusal::NoInvitation | Refusal::WrongEmail)
+    }
+}
+
 impl Attempt {
     /// Reads the members of `input`. Nothing is refused yet: what has the wrong type counts as absent.
     pub fn read(input: &Map<String, Value>) -> Attempt {

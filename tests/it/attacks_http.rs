@@ -50,6 +50,35 @@ async fn guesses_at_tokens_end_in_a_ban_that_spares_who_is_known() {
 }
 
 #[tokio::test]
+async fn who_was_invited_may_fail_to_enroll_as_often_as_it_takes() {
+    let server = Server::with(&[("MDMQ_LIMITS__FAILED_LOGINS_BURST", "5")]).await;
+    let (profile, http) = (Profile::android(), Http::of(&server));
+    let invitation = enrollment::invite(&server, "CLUMSY", 0).await;
+    let session = http.session(&invitation.user_token).await;
+    let tries = async |member: &str, value: &str| {
+        let mut input = enrollment::enrollment_input("CLUMSY", &profile, &invitation);
+        input[member] = json!(value);
+        let (status, body) =
+            http.send("POST", "/PluginFlyvemdmAgent", &session, Some(&json!({ "input": input }))).await;
+        (status, body[0].as_str().unwrap_or_default().to_owned())
+    };
+    let refused_at_once = timeout(Duration::from_secs(8), async {
+        for _ in 0..20 {
+            assert_eq!(tries("version", "none").await, (400, "ERROR_GLPI_ADD".into()));
+        }
+    });
+    refused_at_once.await.expect("refusals wait for nothing");
+    assert_eq!(server.metric("mdm_bans_total").await, 0.0);
+    for n in 0..20 {
+        let wrong = format!("{n:064}");
+        if tries("_invitation_token", &wrong).await.0 == 429 {
+            return;
+        }
+    }
+    panic!("guesses at invitations were never stopped");
+}
+
+#[tokio::test]
 async fn behind_a_trusted_proxy_the_address_that_it_names_is_banned() {
     let server = Server::with(&[
         ("MDMQ_LIMITS__FAILED_LOGINS_BURST", "5"),

@@ -47,6 +47,7 @@ pub async fn enroll(flows: &Flows, request: &Request) -> Result<Response, ApiErr
     let mut results = Vec::new();
     let mut refusal = None;
     let mut last = None;
+    let mut is_wrong_secret = false;
     for input in inputs {
         match on_behalf(actor_of(&speaker), flows.enroll(person, input)).await? {
             Ok(agent) => {
@@ -54,6 +55,7 @@ pub async fn enroll(flows: &Flows, request: &Request) -> Result<Response, ApiErr
                 results.push(json!({"id": agent, "message": ""}));
             }
             Err(reason) => {
+                is_wrong_secret |= reason.is_wrong_secret();
                 let explain = flows.config.enrollment.explain_refusals;
                 let message = if explain { reason.to_string() } else { "Enrollment failed".into() };
                 results.push(json!({"id": false, "message": message}));
@@ -62,7 +64,8 @@ pub async fn enroll(flows: &Flows, request: &Request) -> Result<Response, ApiErr
         }
     }
     let (Some(agent), None) = (last, &refusal) else {
-        return failed(last.is_some(), "ERROR_GLPI_PARTIAL_ADD", "ERROR_GLPI_ADD", results, refusal);
+        let answer = failed(last.is_some(), "ERROR_GLPI_PARTIAL_ADD", "ERROR_GLPI_ADD", results, refusal);
+        return answer.map_err(|it| if is_wrong_secret { it.for_wrong_secret() } else { it });
     };
     // The seeds show 200 where GLPI says 201, and agents take both (design.md).
     let body = if is_list { Value::Array(results) } else { results.swap_remove(0) };

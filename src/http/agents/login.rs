@@ -1,9 +1,6 @@
 //! Requests that present a secret which nobody knows yet: sessions and enrollments. Guesses cost time, and too many a ban.
 
-use axum::{
-    http::{Method, StatusCode},
-    response::Response,
-};
+use axum::{http::Method, response::Response};
 use serde_json::Value;
 
 use super::{Api, Request, route};
@@ -30,7 +27,7 @@ pub async fn guarded(api: &Api, origin: Origin, request: &Request) -> Result<Res
     let began = flows.clock.instant();
     let answer = route(api, request).await;
     match &answer {
-        Err(error) if is_wrong_secret(error) => {
+        Err(error) if error.is_wrong_secret => {
             flows.secret_was_wrong(Entrance::Http, origin, &text, began).await;
         }
         Ok(_) if is_token => flows.machine_logged_in(origin, &text),
@@ -57,10 +54,4 @@ fn presented(request: &Request) -> Option<Presented> {
         _ => return None,
     };
     Some(Presented { text, is_token })
-}
-
-/// Neither a form that is not filled in nor a server that cannot answer is a guess.
-fn is_wrong_secret(error: &ApiError) -> bool {
-    matches!(error.code, "ERROR_GLPI_LOGIN" | "ERROR_GLPI_LOGIN_USER_TOKEN")
-        || (error.code == "ERROR_GLPI_ADD" && error.status == StatusCode::BAD_REQUEST)
 }

@@ -40,7 +40,7 @@ pub async fn open(api: &Api, request: &Request) -> Result<Response, ApiError> {
         Some(session_token) => opened(session_token),
         None => {
             let message = "parameter user_token seems invalid";
-            Err(ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_GLPI_LOGIN_USER_TOKEN", message))
+            Err(ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_GLPI_LOGIN_USER_TOKEN", message).for_wrong_secret())
         }
     }
 }
@@ -55,7 +55,7 @@ async fn open_with_password(flows: &Flows, request: &Request) -> Result<String, 
         Ok(Some(session_token)) => Ok(session_token),
         Ok(None) => {
             let message = "Incorrect username or password";
-            Err(ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_GLPI_LOGIN", message))
+            Err(ApiError::new(StatusCode::UNAUTHORIZED, "ERROR_GLPI_LOGIN", message).for_wrong_secret())
         }
         Err(crowded) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ERROR", crowded.to_string())),
     }
