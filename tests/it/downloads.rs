@@ -156,6 +156,12 @@ async fn ranges_follow_the_table_of_the_specification() {
         assert_eq!(world.get(&path, &headers).await.status, status, "{if_range}");
     }
 
+    for (if_none_match, status, bytes) in [(tag.as_str(), 304, 0), ("*", 304, 0), ("\"other\"", 200, 16_385)] {
+        let headers = [("Accept", OCTETS), ("Session-Token", &world.session), ("If-None-Match", if_none_match)];
+        let answer = world.get(&path, &headers).await;
+        assert_eq!((answer.status, answer.body.len(), answer.header("etag")), (status, bytes, tag.as_str()));
+    }
+
     let one = world.file("one.bin", b"x").await;
     rows_hold(
         &world,
