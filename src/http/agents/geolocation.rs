@@ -26,9 +26,10 @@ pub async fn report(flows: &Flows, request: &Request) -> Result<Response, ApiErr
         Some(agent) if id == own.0 => agent,
         _ => return Err(refused("Device not found")),
     };
+    let at = said.at;
     flows.hear(&agent, Said { position: Some(said), ..Said::default() }).await?;
-    // Agents only look at the status; rows of positions have no number for the outside.
-    Ok(answer(StatusCode::CREATED, &json!({"id": agent.id, "message": ""})))
+    let number = flows.store.position_number(agent.computer, at).await?;
+    Ok(answer(StatusCode::CREATED, &json!({"id": number, "message": ""})))
 }
 
 /// Without a time the position counts as of now. The computer is that of the agent, whatever the input says.

@@ -107,10 +107,15 @@ fn criterion(row: &BTreeMap<&str, &str>, of: &'static ItemType) -> Result<Criter
             Searched::One(option.ok_or_else(|| bad("Bad field ID in search criteria"))?)
         }
     };
+    let (field, comparison) = match (*searchtype, field) {
+        ("under", Searched::One(option)) if option.is_tree() => (Searched::Tree(option), Comparison::Equals),
+        ("notunder", Searched::One(option)) if option.is_tree() => (Searched::Tree(option), Comparison::NotEquals),
+        (other, field) => (field, Comparison::parse(other).ok_or_else(malformed)?),
+    };
     Ok(Criterion {
         link: Link::parse(row.get("link").unwrap_or(&"")).ok_or_else(malformed)?,
         field,
-        comparison: Comparison::parse(searchtype).ok_or_else(malformed)?,
+        comparison,
         value: (*value).to_owned(),
     })
 }
@@ -160,6 +165,7 @@ mod tests {
             let field = match it.field {
                 Searched::One(option) => option.number.to_string(),
                 Searched::Any => "any".into(),
+                Searched::Tree(option) => format!("tree {}", option.number),
             };
             format!("{:?} {field} {:?} {}", it.link, it.comparison, it.value)
         };
@@ -183,6 +189,13 @@ mod tests {
             Ok("And 2 LessThan 3"),
         )
         .await;
+        check(
+            "criteria[0][field]=17&criteria[0][searchtype]=under&criteria[0][value]=3&criteria[1][field]=80\
+             &criteria[1][searchtype]=notunder&criteria[1][value]=4",
+            Ok("And tree 17 Equals 3, And tree 80 NotEquals 4"),
+        )
+        .await;
+        check("criteria[0][field]=2&criteria[0][searchtype]=under&criteria[0][value]=3", malformed).await;
         check("criteria[0][field]=2&criteria[0][searchtype]=contains", malformed).await;
         check("criteria[0][field]=2&criteria[0][searchtype]=like&criteria[0][value]=", malformed).await;
         check(

@@ -1,6 +1,9 @@
 //! One item, all items, items below an item.
 
-use axum::{http::StatusCode, response::Response};
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
 use serde_json::Value;
 
 use super::{Asked, answer, object, params, piece, settings};
@@ -8,7 +11,7 @@ use crate::{
     http::error::ApiError,
     ids::{EntityId, PersonId},
     mdm::rights::Verb,
-    store::items::{ItemType, Wanted},
+    store::items::{ItemType, Wanted, moment},
 };
 
 pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Response, ApiError> {
@@ -26,7 +29,12 @@ pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Re
     if of.name == "PluginFlyvemdmEntityConfig" {
         settings::complete(asked, EntityId(id), &mut members).await?;
     }
-    Ok(answer(StatusCode::OK, &Value::Object(members)))
+    let modified = members.get("date_mod").and_then(Value::as_str).and_then(moment);
+    let mut response = answer(StatusCode::OK, &Value::Object(members));
+    if let Some(date) = modified.and_then(|it| HeaderValue::try_from(it.http()).ok()) {
+        response.headers_mut().insert(header::LAST_MODIFIED, date);
+    }
+    Ok(response)
 }
 
 pub async fn list(asked: &Asked<'_>, of: &'static ItemType) -> Result<Response, ApiError> {

@@ -71,12 +71,16 @@ pub fn list_options(asked: &Asked<'_>, of: &'static ItemType) -> Result<Response
             Kind::Text => "string",
             Kind::Time => "datetime",
         };
+        let mut searchtypes = Comparison::of(option.kind).to_vec();
+        if option.is_tree() {
+            searchtypes.extend(["under", "notunder"]);
+        }
         let described = json!({
             "name": option.title,
             "table": table_of(table.rsplit('.').next().unwrap_or(table)),
             "field": field,
             "datatype": datatype,
-            "available_searchtypes": Comparison::of(option.kind),
+            "available_searchtypes": searchtypes,
             "uid": format!("{}.{}", of.name, option.uid),
         });
         body.insert(option.number.to_string(), described);

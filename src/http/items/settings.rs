@@ -17,8 +17,6 @@ use crate::{
 const INHERITED: i64 = -2;
 /// The value is the entity's own.
 const OWN: i64 = -3;
-/// Members that nobody sets.
-const FIXED: [&str; 3] = ["entities_id", "enroll_token", "managed"];
 
 /// Fills in what is inherited, and marks it.
 pub async fn complete(asked: &Asked<'_>, entity: EntityId, members: &mut Map<String, Value>) -> Result<(), ApiError> {
@@ -42,7 +40,8 @@ pub async fn complete(asked: &Asked<'_>, entity: EntityId, members: &mut Map<Str
     Ok(())
 }
 
-/// By an administrator. What equals the inherited value stays inherited.
+/// By an administrator. What equals the inherited value stays inherited; `entities_id`, `enroll_token` and `managed`, which nobody
+/// sets, are passed over as Flyve does, so that a dashboard may send back what it read.
 pub async fn change(asked: &Asked<'_>, entity: EntityId, input: &Input) -> Outcome<String> {
     let device_limit = match input.get("device_limit") {
         None => None,
@@ -51,9 +50,6 @@ pub async fn change(asked: &Asked<'_>, entity: EntityId, input: &Input) -> Outco
             None => return Ok(Err("Invalid data".into())),
         },
     };
-    if FIXED.iter().any(|it| input.contains_key(*it) && *it != "entities_id") {
-        return Ok(Err("Invalid data".into()));
-    }
     let change = SettingsChange {
         support_name: opt_text(input, "support_name"),
         support_phone: opt_text(input, "support_phone"),

@@ -15,7 +15,8 @@ use crate::{
     store::items::item_type,
 };
 
-const NO_TARGET: &str = "Cannot find the notifiable object";
+/// What is out of sight is answered like what does not exist, each at its place in the order of the checks: no row has this number.
+const NOTHING: i64 = 0;
 
 pub async fn create(asked: &Asked<'_>, input: &Input) -> Outcome<i64> {
     let (Some(policy), Some(applied), Some(id)) = (
@@ -27,13 +28,10 @@ pub async fn create(asked: &Asked<'_>, input: &Input) -> Outcome<i64> {
     };
     let Some(policy) = policy::by_id(policy) else { return Ok(Err("Policy not found".into())) };
     let target = match applied.as_str() {
-        "PluginFlyvemdmFleet" => Target::Fleet(FleetId(id)),
-        "PluginFlyvemdmAgent" => Target::Agent(AgentId(id)),
+        name @ "PluginFlyvemdmFleet" => Target::Fleet(FleetId(seen(asked, name, id).await?)),
+        name @ "PluginFlyvemdmAgent" => Target::Agent(AgentId(seen(asked, name, id).await?)),
         _ => return Ok(Err("This is not a notifiable object".into())),
     };
-    if !is_seen(asked, &applied, id).await? {
-        return Ok(Err(NO_TARGET.into()));
-    }
     let item = match item_of(asked, input).await? {
         Ok(item) => item,
         Err(message) => return Ok(Err(message)),
@@ -67,21 +65,19 @@ fn value_of(input: &Input) -> Value {
     }
 }
 
-/// What the task deploys, if the speaker sees it.
+/// What the task deploys.
 async fn item_of(asked: &Asked<'_>, input: &Input) -> Outcome<Option<ItemId>> {
     let id = number(input.get("items_id")).unwrap_or_default();
-    let (name, item, absent) = match opt_text(input, "itemtype").unwrap_or_default().as_str() {
-        "" => return Ok(Ok(None)),
-        name @ "PluginFlyvemdmFile" => (name.to_owned(), ItemId::File(FileId(id)), "The file does not exists"),
-        name @ "PluginFlyvemdmPackage" => {
-            (name.to_owned(), ItemId::Package(PackageId(id)), "The application does not exists")
-        }
+    Ok(Ok(match opt_text(input, "itemtype").unwrap_or_default().as_str() {
+        "" => None,
+        name @ "PluginFlyvemdmFile" => Some(ItemId::File(FileId(seen(asked, name, id).await?))),
+        name @ "PluginFlyvemdmPackage" => Some(ItemId::Package(PackageId(seen(asked, name, id).await?))),
         _ => return Ok(Err("Incorrect value for this policy".into())),
-    };
-    Ok(if is_seen(asked, &name, id).await? { Ok(Some(item)) } else { Err(absent.into()) })
+    }))
 }
 
-async fn is_seen(asked: &Asked<'_>, name: &str, id: i64) -> Result<bool, ApiError> {
+/// The number of an item, if the speaker sees it.
+async fn seen(asked: &Asked<'_>, name: &str, id: i64) -> Result<i64, ApiError> {
     let of = item_type(name).ok_or_else(ApiError::no_item)?;
-    Ok(asked.flows.store.item(of, &asked.sight(), id).await?.is_some())
+    Ok(if asked.flows.store.item(of, &asked.sight(), id).await?.is_some() { id } else { NOTHING })
 }

@@ -2,7 +2,8 @@
 
 use super::{Answer, Refused, exists, flag, int, number, text};
 use crate::{
-    ids::AgentId,
+    clock::Timestamp,
+    ids::{AgentId, ComputerId},
     mdm::audit::{Action, Deed, Subject},
     store::{
         Store, StoreError,
@@ -55,6 +56,16 @@ impl Store {
                         where a.agent_id = $1 order by g.geolocation_id desc limit 1";
         let row = self.row(Statement::new(question, [int(agent.0)])).await?;
         Ok(row.is_some_and(|row| row.text("latitude") == "na"))
+    }
+
+    /// The number of a position that a computer was at. 0: it is gone already.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn position_number(&self, computer: ComputerId, at: Timestamp) -> Result<i64, StoreError> {
+        let question = "select geolocation_id from geolocation where computer_id = $1 and at = $2 order by geolocation_id desc limit 1";
+        let row = self.row(Statement::new(question, [int(computer.0), int(at.0)])).await?;
+        Ok(row.map_or(0, |row| row.int("geolocation_id")))
     }
 
     /// One more beginning of paths that files may be deployed to.

@@ -1,7 +1,11 @@
 //! Criteria of searches as SQL. Everything that comes from outside becomes an argument, never text.
 
 use super::{ItemType, Kind, SearchOption, when};
-use crate::store::db::Value;
+use crate::{
+    ids::EntityId,
+    mdm::rights::Scope,
+    store::{db::Value, scope},
+};
 
 /// How a value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,8 @@ pub enum Field {
     One(&'static SearchOption),
     /// Any option that holds text.
     Any,
+    /// An entity, which is the one with this number or below it.
+    Tree(&'static SearchOption),
 }
 
 /// One condition of a search.
@@ -112,6 +118,7 @@ pub(super) fn all(of: &'static ItemType, criteria: &[Criterion], args: &mut Vec<
                 let any = texts.map(|it| one(it, args)).collect::<Vec<_>>().join(" or ");
                 if any.is_empty() { "1 = 0".into() } else { any }
             }
+            Field::Tree(option) => compare_tree(option, criterion.comparison, &criterion.value, args),
         };
         sql.push_str(&format!("{}{not}({condition})", if at == 0 { "" } else { link }));
     }
@@ -135,6 +142,15 @@ pub(super) fn compare(sql: &str, kind: Kind, how: Comparison, value: &str, args:
             }
         }
     }
+}
+
+/// Whether an entity is that with this number or one below it.
+fn compare_tree(option: &SearchOption, how: Comparison, value: &str, args: &mut Vec<Value>) -> String {
+    let top = value.trim().parse().map(|it| Scope::Entities(vec![(EntityId(it), true)]));
+    let (Some(entity), Ok(top)) = (option.entity_sql(), top) else { return without_value(how, value) };
+    let within = scope::subquery(&top, args).unwrap_or_else(|| "(select entity_id from entity)".into());
+    let not = if how == Comparison::NotEquals { "not " } else { "" };
+    format!("{entity} {not}in {within}")
 }
 
 /// Everything holds nothing; otherwise no number or date is what cannot be read as one.

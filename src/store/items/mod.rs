@@ -67,6 +67,27 @@ pub struct SearchOption {
     pub kind: Kind,
 }
 
+impl SearchOption {
+    /// Where the number of the entity comes from; `None`: it is not about entities. Every type names its entity `e`.
+    fn entity_sql(&self) -> Option<&'static str> {
+        match self.uid {
+            "Entity.name" => Some("e.entity_id"),
+            "Entity.id" => Some(self.sql),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be searched for with those below it.
+    pub fn is_tree(&self) -> bool {
+        self.entity_sql().is_some()
+    }
+}
+
+/// The beginning of what a date in GLPI's form names.
+pub fn moment(date: &str) -> Option<Timestamp> {
+    when::span(date).map(|(start, _)| Timestamp(start))
+}
+
 /// A kind of item.
 #[derive(Debug)]
 pub struct ItemType {

@@ -178,6 +178,9 @@ async fn tasks_are_given_changed_and_taken_back() {
         json!({"items_id_applied": 999}),
         json!({"itemtype_applied": "PluginFlyvemdmFleet", "items_id_applied": 1}),
         json!({"items_id_applied": null}),
+        json!({"value": "2", "items_id_applied": 999}),
+        json!({"plugin_flyvemdm_policies_id": 1, "value": {}, "itemtype": "PluginFlyvemdmPackage", "items_id": 999}),
+        json!({"plugin_flyvemdm_policies_id": 1, "value": {"remove_on_delete": 1}, "itemtype": "PluginFlyvemdmPackage", "items_id": 999}),
     ] {
         desk.notes("POST", "/PluginFlyvemdmTask", task(wrong)).await;
     }

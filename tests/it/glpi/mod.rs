@@ -104,6 +104,13 @@ impl Desk {
         (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
     }
 
+    /// A header of the answer about an item; "" when it is not there.
+    pub async fn header(&self, path: &str, name: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.base)).header("Session-Token", &self.session);
+        let response = request.send().await.unwrap();
+        response.headers().get(name).map_or("", |it| it.to_str().unwrap()).to_owned()
+    }
+
     pub async fn get(&mut self, path: &str) -> Said {
         self.notes("GET", path, None).await
     }

@@ -1,5 +1,7 @@
 //! Lists, single items and searches of every type.
 
+use serde_json::json;
+
 use super::{Desk, LYON, PARIS, World, id_of};
 use crate::support::postgres::fresh_database;
 
@@ -107,6 +109,11 @@ async fn all_criteria(world: &World) -> String {
         one("8", "morethan", "2000-01-01"),
         one("view", "contains", "sales"),
         one("17", "contains", "lyon"),
+        one("17", "under", "76"),
+        one("17", "notunder", "69"),
+        one("80", "under", "69"),
+        one("17", "under", "Paris"),
+        one("2", "under", "1"),
         two("AND"),
         two("OR"),
         two("AND%20NOT"),
@@ -123,6 +130,30 @@ async fn all_criteria(world: &World) -> String {
         desk.get(&format!("/search/PluginFlyvemdmAgent/?{query}")).await;
     }
     desk.transcript()
+}
+
+#[tokio::test]
+async fn what_a_device_says_of_its_place_and_its_computer_is_found_under_the_number_that_it_was_told() {
+    let world = World::new().await;
+    let device = Desk::with_token(&world.server, world.lyon.settings["api_token"].as_str().unwrap()).await;
+    let desk = Desk::of(&world.server).await;
+    let (agent, computer) = (&world.lyon.settings["id"], &world.lyon.settings["computers_id"]);
+    for (at, latitude) in [(1_499_364_642, "10.2"), (1_499_364_643, "10.3"), (1_499_364_642, "10.2")] {
+        let said = json!({"_agents_id": agent, "computers_id": computer, "_datetime": at, "latitude": latitude, "longitude": "-67.5"});
+        let made = device.ask("POST", "/PluginFlyvemdmGeolocation", Some(json!({ "input": said }))).await;
+        let found = desk.ask("GET", &format!("/PluginFlyvemdmGeolocation/{}", made.body["id"]), None).await;
+        assert_eq!((made.status, &found.body["latitude"]), (201, &json!(latitude)), "{found:?}");
+    }
+    let path = format!("/Computer/{computer}");
+    let date = desk.ask("GET", &path, None).await.body["date_mod"].as_str().unwrap().to_owned();
+    let (day, time) = date.split_once(' ').unwrap();
+    let header = desk.header(&path, "last-modified").await;
+    assert!(
+        header.starts_with(|it: char| it.is_ascii_alphabetic()) && header.ends_with(&format!("{time} GMT")),
+        "{header}"
+    );
+    assert_eq!(&header[5..7], &day[8..], "{header} is {date}");
+    assert_eq!(desk.header("/Entity/69", "last-modified").await, "");
 }
 
 #[tokio::test]
