@@ -18,6 +18,9 @@ use crate::{
 
 /// How nice the threads are: all of an idle core, hardly anything of a busy one.
 const NICENESS: i32 = 19;
+/// Half of the cores never shake hands: even a thread that gives way holds a core for a moment, and whoever has something to commit would
+/// wait for it.
+const CORES_PER_THREAD: usize = 2;
 /// Threads at most, on machines with more cores.
 const THREADS_MAX: usize = 64;
 
@@ -33,7 +36,8 @@ impl Handshakes {
     /// # Errors
     /// The system gives no threads.
     pub fn start(timeout: Duration) -> Result<Arc<Handshakes>, String> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (cores / CORES_PER_THREAD).clamp(1, THREADS_MAX);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("handshake")
