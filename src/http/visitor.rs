@@ -34,10 +34,14 @@ const ONLY_TLS: &str = "max-age=31536000";
 /// All guesses at the administrators' tokens slow down together; a right one is never slowed.
 const ADMINISTRATORS: &str = "administrators";
 
-/// Where a request comes from. Without a socket, in tests, from nowhere.
+/// The address that a request comes from; `None` without a socket, in tests.
+pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip())
+}
+
+/// Where a request comes from, as limits count it. Without a socket from nowhere.
 pub fn origin(extensions: &Extensions) -> Origin {
-    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Origin::of(extensions.get::<ConnectInfo<SocketAddr>>().map_or(nowhere, |it| it.0.ip()))
+    Origin::of(peer(extensions).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
 }
 
 /// Dresses and counts the answers of these routes.

@@ -299,6 +299,12 @@ impl Deed {
         self
     }
 
+    /// Which members of the thing change, by name.
+    #[must_use]
+    pub fn with_changed(self, members: &[(&str, bool)]) -> Self {
+        self.with("changed", members.iter().filter(|it| it.1).map(|it| it.0).collect::<Vec<_>>())
+    }
+
     /// One more fact; null is none.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -113,7 +113,7 @@ impl std::fmt::Debug for PersonChange {
 impl PersonChange {
     /// The deed with the names of what is changed, and which rights were given and taken.
     fn told(&self, deed: Deed) -> Deed {
-        let all = [
+        let deed = deed.with_changed(&[
             ("name", self.name.is_some()),
             ("firstname", self.firstname.is_some()),
             ("realname", self.realname.is_some()),
@@ -121,11 +121,10 @@ impl PersonChange {
             ("phone2", self.phone2.is_some()),
             ("password", self.secret.is_some()),
             ("emails", !self.emails.is_empty() || self.default_email.is_some()),
-        ];
-        let changed: Vec<&str> = all.into_iter().filter(|(_, it)| *it).map(|(name, _)| name).collect();
+        ]);
         let given = self.grant.map(|it| format!("{} of {}", it.profile.as_str(), it.entity));
         let taken = self.revoke.map(|(profile, entity)| format!("{} of {entity}", profile.as_str()));
-        deed.with("changed", changed).with("is_active", self.is_active).with("given", given).with("taken", taken)
+        deed.with("is_active", self.is_active).with("given", given).with("taken", taken)
     }
 }
 

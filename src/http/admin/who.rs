@@ -1,10 +1,10 @@
 //! Who asks, and what he may: one table of routes with the least role and what the request is about. A route without a row is nobody's.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{ConnectInfo, MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
+    extract::{MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -19,6 +19,7 @@ use crate::{
         audit::{Actor, on_behalf},
         tokens::Admin,
     },
+    http::visitor,
     ids::EntityId,
     mdm::{
         audit::{ActorKind, Subject},
@@ -153,8 +154,8 @@ pub async fn authorize(
         return refused.into_response();
     }
     let kind = if admin.is_first { ActorKind::Administrator } else { ActorKind::Token };
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip().to_string());
-    let actor = Actor { kind, name: admin.name.clone(), peer: peer.unwrap_or_default() };
+    let peer = visitor::peer(request.extensions()).map(|it| it.to_string()).unwrap_or_default();
+    let actor = Actor { kind, name: admin.name.clone(), peer };
     request.extensions_mut().insert(admin);
     on_behalf(actor, next.run(request)).await
 }

@@ -1,11 +1,11 @@
 //! The part of GLPI's REST API that agents use (spec/http.md). Everything else is refused in GLPI's words.
 
-use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, DefaultBodyLimit, Request as HttpRequest, State},
+    extract::{DefaultBodyLimit, Request as HttpRequest, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -64,8 +64,8 @@ struct Api {
 
 /// What a request does is written down under the address that it came from, and under the speaker once that is known.
 async fn serve(api: State<Api>, request: HttpRequest) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip().to_string());
-    on_behalf(Actor { peer: peer.unwrap_or_default(), ..Actor::SYSTEM }, answer(api, request)).await
+    let peer = visitor::peer(request.extensions()).map(|it| it.to_string()).unwrap_or_default();
+    on_behalf(Actor { peer, ..Actor::SYSTEM }, answer(api, request)).await
 }
 
 async fn answer(State(api): State<Api>, request: HttpRequest) -> Response {

@@ -36,9 +36,9 @@ pub struct StoredSettings {
 }
 
 impl StoredSettings {
-    /// The names of what is changed.
-    fn named(&self) -> Vec<&'static str> {
-        let all = [
+    /// The deed with the names of what is changed.
+    fn told(&self, deed: Deed) -> Deed {
+        deed.with_changed(&[
             ("support_name", self.support_name.is_some()),
             ("support_phone", self.support_phone.is_some()),
             ("support_website", self.support_website.is_some()),
@@ -47,8 +47,7 @@ impl StoredSettings {
             ("download_url", self.download_url.is_some()),
             ("token_life_days", self.token_life_days.is_some()),
             ("device_limit", self.device_limit.is_some()),
-        ];
-        all.into_iter().filter(|(_, is_changed)| *is_changed).map(|(name, _)| name).collect()
+        ])
     }
 }
 
@@ -76,7 +75,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn change_settings(&self, entity: EntityId, new: StoredSettings) -> Answer<()> {
-        let deed = Deed::to(Action::EntitySettings, Subject::Entity, entity).with("changed", new.named());
+        let deed = new.told(Deed::to(Action::EntitySettings, Subject::Entity, entity));
         self.deed(deed, move |tx| {
             Box::pin(async move {
                 let changed = tx
