@@ -103,21 +103,28 @@ pub enum Fleet {
         id: i64,
     },
     /// A new fleet
-    #[command(after_help = "Example:\n  mdmq fleet add Sales --entity 76")]
+    #[command(after_help = "Example:\n  mdmq fleet add Sales --entity 76 --recursive")]
     Add {
         /// What people call it
         name: String,
         /// Whose [default: 0, the root]
         #[arg(long, value_name = "N")]
         entity: Option<i64>,
+        /// Seen in the tenants below, too; changed only where it belongs
+        #[arg(long)]
+        recursive: bool,
     },
-    /// Another name for a fleet
+    /// Another name for a fleet, or whether the tenants below see it
+    #[command(after_help = "Example:\n  mdmq fleet change 3 --recursive false")]
     Change {
         /// Its number
         id: i64,
         /// What people will call it
-        #[arg(long)]
-        name: String,
+        #[arg(long, required_unless_present = "recursive")]
+        name: Option<String>,
+        /// Whether it is seen in the tenants below
+        #[arg(long, value_name = "true|false")]
+        recursive: Option<bool>,
     },
     /// Remove a fleet; its agents go to the default one
     Remove {
@@ -190,13 +197,23 @@ pub async fn fleet(verb: Fleet, place: &Place) -> Done {
     let answer = match verb {
         Fleet::List { entity } => {
             let all = api.get(&format!("/fleets{}", query(&[("entity", entity.map(|it| it.to_string()))]))).await?;
-            let columns =
-                [("id", "ID"), ("entity", "ENTITY"), ("name", "NAME"), ("is_default", "DEFAULT"), ("agents", "AGENTS")];
+            let columns = [
+                ("id", "ID"),
+                ("entity", "ENTITY"),
+                ("name", "NAME"),
+                ("is_default", "DEFAULT"),
+                ("is_recursive", "RECURSIVE"),
+                ("agents", "AGENTS"),
+            ];
             return list(&all, &columns, "no fleets", place);
         }
         Fleet::Show { id } => api.get(&format!("/fleets/{id}")).await?,
-        Fleet::Add { name, entity } => api.post("/fleets", &json!({ "name": name, "entity": entity })).await?,
-        Fleet::Change { id, name } => api.patch(&format!("/fleets/{id}"), &json!({ "name": name })).await?,
+        Fleet::Add { name, entity, recursive } => {
+            api.post("/fleets", &json!({ "name": name, "entity": entity, "is_recursive": recursive })).await?
+        }
+        Fleet::Change { id, name, recursive } => {
+            api.patch(&format!("/fleets/{id}"), &json!({ "name": name, "is_recursive": recursive })).await?
+        }
         Fleet::Remove { id } => api.delete(&format!("/fleets/{id}")).await?,
     };
     one(&answer, place)

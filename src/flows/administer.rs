@@ -11,12 +11,14 @@ use crate::{
     broker::acl,
     ids::{AgentId, EntityId, FleetId},
     mail,
+    mdm::rights::Scope,
 };
 
 pub use crate::store::StoreError;
 use crate::store::administer::NewAccount;
 pub use crate::store::administer::{
-    AccountView, AgentFilter, AgentView, Answer, BAD_LINES_MAX, BadLine, CommandView, EntityView, FleetView, Refused,
+    AccountView, AgentFilter, AgentView, Answer, BAD_LINES_MAX, BadLine, CommandView, EntityView, FleetChange,
+    FleetView, NewFleet, Refused,
 };
 
 /// Entries in one access list.
@@ -68,22 +70,30 @@ impl Flows {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn add_fleet(&self, entity: EntityId, name: &str) -> Answer<FleetId> {
-        match name_of(name) {
-            Ok(name) => self.store.add_fleet(entity, name, self.clock.now()).await,
+    pub async fn add_fleet(&self, new: NewFleet) -> Answer<FleetId> {
+        match name_of(&new.name) {
+            Ok(name) => self.store.add_fleet(NewFleet { name, ..new }, self.clock.now()).await,
             Err(refused) => Ok(Err(refused)),
         }
     }
 
-    /// Another name for a fleet.
+    /// Changes a fleet. What says again what is so is no change, for dashboards send back all that they read.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn rename_fleet(&self, id: FleetId, name: &str) -> Answer<()> {
-        match name_of(name) {
-            Ok(name) => self.store.rename_fleet(id, name).await,
-            Err(refused) => Ok(Err(refused)),
-        }
+    pub async fn change_fleet(&self, id: FleetId, change: FleetChange) -> Answer<()> {
+        let name = match change.name.as_deref().map(name_of).transpose() {
+            Ok(name) => name,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let Some(now) = self.store.fleet(id, &Scope::Everything).await? else {
+            return Ok(Err(Refused::Absent(format!("there is no fleet {id}"))));
+        };
+        let change = FleetChange {
+            name: name.filter(|it| *it != now.name),
+            is_recursive: change.is_recursive.filter(|it| *it != now.is_recursive),
+        };
+        if change == FleetChange::default() { Ok(Ok(())) } else { self.store.change_fleet(id, change).await }
     }
 
     /// Removes a fleet; its agents go to the default one and are told. Answers who was moved.

@@ -139,7 +139,7 @@ mod tests {
         config::Database,
         ids::EntityId,
         mdm::policy::{Target, by_symbol},
-        store::task::NewTask,
+        store::{administer::NewFleet, task::NewTask},
     };
 
     #[tokio::test]
@@ -147,7 +147,11 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (database, key) = (Database::default(), crate::flows::SecretKey::random().audit_key());
         let store = Store::open(&database, data.path(), Clock::System, key, |_| {}).await.unwrap();
-        let fleet = store.add_fleet(EntityId::ROOT, "Sales".into(), Timestamp(1)).await.unwrap().unwrap();
+        let fleet = store
+            .add_fleet(NewFleet { entity: EntityId::ROOT, name: "Sales".into(), is_recursive: false }, Timestamp(1))
+            .await
+            .unwrap()
+            .unwrap();
         let add = async |symbol: &str| {
             let policy = by_symbol(symbol).unwrap();
             let new = NewTask { target: Target::Fleet(fleet), policy, value: json!("1"), item: None };

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::EntityId,
+    ids::{EntityId, FleetId},
     mdm::{
         audit::Subject,
         rights::{Profile, Scope},
     },
-    store::{StoreError, admin_token::NewToken},
+    store::{StoreError, admin_token::NewToken, items::Purpose},
 };
 
 pub use crate::store::admin_token::TokenView;
@@ -39,14 +39,27 @@ pub struct Admin {
     pub is_first: bool,
     /// What it may do.
     pub role: Profile,
-    /// Where; `None`: everywhere.
+    /// Where.
+    scope: Scope,
+    /// The tenants of the scope; `None`: all.
     entities: Option<HashSet<EntityId>>,
 }
 
 impl Admin {
     /// Whoever holds the token of the data directory.
     pub fn first() -> Self {
-        Self { name: FIRST.to_owned(), is_first: true, role: Profile::Administrator, entities: None }
+        Self {
+            name: FIRST.to_owned(),
+            is_first: true,
+            role: Profile::Administrator,
+            scope: Scope::Everything,
+            entities: None,
+        }
+    }
+
+    /// Where he works.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Whether this tenant is the asker's.
@@ -92,29 +105,27 @@ impl Flows {
         if known.last_used_at.is_none_or(|at| now.0 - at.0 >= TOUCH_AFTER_MS) {
             self.store.touch_admin_token(known.id, now).await?;
         }
+        let scope = known.entity.map_or(Scope::Everything, |it| Scope::Entities(vec![(it, true)]));
         let entities = match known.entity {
             None => None,
-            Some(entity) => {
-                let scope = Scope::Entities(vec![(entity, true)]);
-                Some(self.store.entities_within(&scope).await?.into_iter().map(|(id, _)| id).collect())
-            }
+            Some(_) => Some(self.store.entities_within(&scope).await?.into_iter().map(|(id, _)| id).collect()),
         };
-        Ok(Some(Admin { name: known.name, is_first: false, role, entities }))
+        Ok(Some(Admin { name: known.name, is_first: false, role, scope, entities }))
     }
 
-    /// Whether the asker sees this thing; the refusal is that of a thing that does not exist.
+    /// Whether this thing is there for the asker and his purpose; the refusal is that of a thing that does not exist.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn must_see(&self, admin: &Admin, subject: Subject, id: i64) -> Answer<()> {
+    pub async fn must_see(&self, admin: &Admin, purpose: Purpose, subject: Subject, id: i64) -> Answer<()> {
         if admin.sees_everything() {
             return Ok(Ok(()));
         }
-        let entity = self.store.entity_of(subject, id).await?;
-        Ok(match entity.filter(|it| admin.sees(*it)) {
-            Some(_) => Ok(()),
-            None => Err(Refused::Absent(format!("there is no {} {id}", subject.as_str()))),
-        })
+        let is_seen = match (subject, purpose) {
+            (Subject::Fleet, Purpose::Looking) => self.store.fleet(FleetId(id), &admin.scope).await?.is_some(),
+            _ => self.store.entity_of(subject, id).await?.is_some_and(|it| admin.sees(it)),
+        };
+        Ok(if is_seen { Ok(()) } else { Err(Refused::Absent(format!("there is no {} {id}", subject.as_str()))) })
     }
 
     /// The numbers of the agents and of the fleets that the asker sees; `None`: all.
@@ -122,11 +133,12 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn seen_by(&self, admin: &Admin) -> Result<Option<Seen>, StoreError> {
-        let Some(entities) = &admin.entities else { return Ok(None) };
-        let scope = Scope::Entities(entities.iter().map(|it| (*it, false)).collect());
+        if admin.sees_everything() {
+            return Ok(None);
+        }
         Ok(Some(Seen {
-            agents: self.store.ids_within(Subject::Agent, &scope).await?,
-            fleets: self.store.ids_within(Subject::Fleet, &scope).await?,
+            agents: self.store.ids_within(Subject::Agent, &admin.scope).await?,
+            fleets: self.store.ids_within(Subject::Fleet, &admin.scope).await?,
         }))
     }
 

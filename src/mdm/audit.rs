@@ -104,6 +104,8 @@ actions! {
     FleetAdd = "fleet.add",
     /// A fleet got another name.
     FleetRename = "fleet.rename",
+    /// A fleet is seen from below its entity now, or no longer; maybe under another name, too.
+    FleetChange = "fleet.change",
     /// A fleet was removed, its agents moved.
     FleetRemove = "fleet.remove",
     /// A person was added.

@@ -18,6 +18,8 @@ mod orders;
 mod records;
 mod settings;
 
+pub(super) use fleets::{FLEET_FROM_BELOW, FLEET_WITHIN};
+pub use fleets::{FleetChange, NewFleet};
 pub use import::{BAD_LINES_MAX, BadLine, StagedAgent};
 pub use orders::CommandView;
 pub use settings::StoredSettings;
@@ -70,6 +72,8 @@ pub struct FleetView {
     pub name: String,
     /// Whether it is the "not managed" one.
     pub is_default: bool,
+    /// Whether it is seen in the entities below its own.
+    pub is_recursive: bool,
     /// How many agents are in it.
     pub agents: i64,
 }

@@ -1,20 +1,13 @@
 //! The entities of a session as a piece of SQL.
 
 use super::db::Value;
-use crate::mdm::rights::Scope;
+use crate::{ids::EntityId, mdm::rights::Scope};
 
 /// A subquery of the numbers of the entities, `None` for all of them. Its arguments are added to those of the statement.
 pub(super) fn subquery(scope: &Scope, args: &mut Vec<Value>) -> Option<String> {
     let Scope::Entities(bases) = scope else { return None };
-    let mut list = |is_recursive: bool| {
-        let mut placeholders = String::new();
-        for (entity, _) in bases.iter().filter(|it| it.1 == is_recursive) {
-            args.push(Value::Int(Some(entity.0)));
-            placeholders.push_str(if placeholders.is_empty() { "$" } else { ", $" });
-            placeholders.push_str(&args.len().to_string());
-        }
-        placeholders
-    };
+    let mut list =
+        |is_recursive: bool| placeholders(bases.iter().filter(|it| it.1 == is_recursive).map(|it| it.0), args);
     let (trees, leaves) = (list(true), list(false));
     let leaves =
         format!("select entity_id from entity where entity_id in ({leaves})").replace("entity_id in ()", "1 = 0");
@@ -28,17 +21,54 @@ pub(super) fn subquery(scope: &Scope, args: &mut Vec<Value>) -> Option<String> {
     ))
 }
 
+/// A condition on what belongs to entities: `within` holds for what is in them (`{scope}`), `from_below` for what those above them
+/// (`{above}`) share with them; "" for nothing. `None`: the scope is everything, so there is no condition.
+pub(super) fn condition(within: &str, from_below: &str, scope: &Scope, args: &mut Vec<Value>) -> Option<String> {
+    let within = within.replace("{scope}", &subquery(scope, args)?);
+    if from_below.is_empty() {
+        return Some(within);
+    }
+    let from_below = from_below.replace("{above}", &above(scope, args)?);
+    Some(format!("({within}) or ({from_below})"))
+}
+
+/// A subquery of the entities above those of the scope, whether these are in it or not.
+fn above(scope: &Scope, args: &mut Vec<Value>) -> Option<String> {
+    let Scope::Entities(bases) = scope else { return None };
+    let bases = placeholders(bases.iter().map(|it| it.0), args);
+    let first = "select parent_id from entity where parent_id is not null and";
+    let first = format!("{first} entity_id in ({bases})").replace("entity_id in ()", "1 = 0");
+    Some(format!(
+        "(with recursive above (entity_id) as ({first} \
+         union select e.parent_id from entity e join above b on e.entity_id = b.entity_id where e.parent_id is not null) \
+         select entity_id from above)"
+    ))
+}
+
+/// `$3, $4`, with the numbers among the arguments.
+fn placeholders(entities: impl Iterator<Item = EntityId>, args: &mut Vec<Value>) -> String {
+    let mut list = String::new();
+    for entity in entities {
+        args.push(Value::Int(Some(entity.0)));
+        list.push_str(if list.is_empty() { "$" } else { ", $" });
+        list.push_str(&args.len().to_string());
+    }
+    list
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::EntityId;
+
+    fn scope(bases: &[(i64, bool)]) -> Scope {
+        Scope::Entities(bases.iter().map(|it| (EntityId(it.0), it.1)).collect())
+    }
 
     #[test]
     fn scopes_become_subqueries() {
         let check = |bases: &[(i64, bool)], words: &[&str], count: usize| {
             let mut args = vec![Value::Int(None)];
-            let scope = Scope::Entities(bases.iter().map(|it| (EntityId(it.0), it.1)).collect());
-            let sql = subquery(&scope, &mut args).unwrap();
+            let sql = subquery(&scope(bases), &mut args).unwrap();
             assert!(words.iter().all(|it| sql.contains(it)), "{sql}");
             assert_eq!(args.len(), count);
         };
@@ -46,5 +76,21 @@ mod tests {
         check(&[(3, false)], &["in ($2)"], 2);
         check(&[(3, false), (4, true), (5, true)], &["in ($2, $3)", "in ($4)", "recursive"], 4);
         assert_eq!(subquery(&Scope::Everything, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn what_is_shared_from_above_is_seen_from_below() {
+        let check = |bases: &[(i64, bool)], from_below: &str, words: &[&str], count: usize| {
+            let mut args = vec![Value::Int(None)];
+            let sql = condition("x in {scope}", from_below, &scope(bases), &mut args).unwrap();
+            assert!(words.iter().all(|it| sql.contains(it)) && !sql.contains('{'), "{sql}");
+            assert_eq!(args.len(), count);
+        };
+        let shared = "shared and x in {above}";
+        check(&[(3, false)], "", &["x in (select entity_id from entity where entity_id in ($2))"], 2);
+        check(&[(3, false)], shared, &["(x in (select", ") or (shared and x in (with recursive above", "in ($3)"], 3);
+        check(&[(3, false), (4, true)], shared, &["in ($2)", "in ($3)", "in ($4, $5)"], 5);
+        check(&[], shared, &["parent_id is not null and 1 = 0"], 1);
+        assert_eq!(condition("x in {scope}", shared, &Scope::Everything, &mut Vec::new()), None);
     }
 }

@@ -36,6 +36,17 @@ async fn tenants_and_fleets_are_added_changed_and_removed() {
     let default = rows(&fleets).iter().find(|it| it["is_default"] == true).unwrap()["id"].to_string();
 
     is_refused(&server, &["fleet", "remove", &default], "default").await;
+    is_refused(&server, &["fleet", "change", &default, "--recursive", "true"], "default fleet").await;
+    server.cli(&["fleet", "change", &default, "--recursive", "false", "--name", "Unsorted"]).await;
+    let vans = server.cli(&["fleet", "add", "Vans", "--entity", "76", "--recursive"]).await;
+    assert_eq!(vans["is_recursive"], true);
+    let vans = vans["id"].to_string();
+    let changed = server.cli(&["fleet", "change", &vans, "--recursive", "false", "--name", "Cars"]).await;
+    assert_eq!((&changed["is_recursive"], &changed["name"]), (&json!(false), &json!("Cars")));
+    let changed = server.cli(&["fleet", "change", &vans, "--recursive", "true"]).await;
+    assert_eq!((&changed["is_recursive"], &changed["name"]), (&json!(true), &json!("Cars")));
+    is_refused(&server, &["fleet", "change", "999", "--recursive", "true"], "there is no fleet 999").await;
+    server.cli(&["fleet", "remove", &vans]).await;
     is_refused(&server, &["entity", "remove", "0"], "").await;
     let settings = server.cli(&["entity", "settings", "76", "--phone", "+33 1", "--device-limit", "5"]).await;
     assert_eq!(

@@ -52,6 +52,7 @@ async fn every_deed_of_an_administrator_leaves_its_entry() {
         (&["entity", "settings", "76", "--phone", "+33"],            administrator("entity.settings", "entity", "", json!(76))),
         (&["fleet", "add", "Sales", "--entity", "76"],               administrator("fleet.add", "fleet", "", json!(76))),
         (&["fleet", "change", "3", "--name", "Field"],               administrator("fleet.rename", "fleet", "", json!(76))),
+        (&["fleet", "change", "3", "--recursive", "true"],           administrator("fleet.change", "fleet", "", json!(76))),
         (&["fleet", "remove", "3"],                                  administrator("fleet.remove", "fleet", "", json!(76))),
         (&["invite", "--email", "ann@example.org", "--entity", "76"], administrator("invitation.add", "invitation", "", json!(76))),
         (&["invitation", "remove", "2"],                             administrator("invitation.remove", "invitation", "", json!(76))),

@@ -116,6 +116,17 @@ async fn everything_comes_once_and_what_stays_behind_is_told() {
     let mut names: Vec<&str> = rows(&fleets).iter().map(|it| it["name"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["Sales", "Sales (4)", "not managed fleet"]);
+    let recursive: Vec<&Value> =
+        rows(&fleets).iter().filter(|it| it["is_recursive"] == true).map(|it| &it["id"]).collect();
+    server.cli(&["user", "add", "olga", "--email", "olga@example.com", "--profile", "viewer", "--entity", "77"]).await;
+    let token = server.cli(&["user", "token", "olga"]).await["user_token"].as_str().unwrap().to_owned();
+    let (http, mut seen) = (Http::of(&server), Vec::new());
+    let session = http.session(&token).await;
+    for fleet in rows(&fleets) {
+        let (status, shown) = http.get(&format!("/PluginFlyvemdmFleet/{}", fleet["id"]), &session).await;
+        seen.extend((status == 200).then_some(shown["name"].clone()));
+    }
+    assert_eq!((recursive.len(), &seen), (1, &vec![json!("Sales")]), "seen in the office below: {fleets}");
     let invitation = server.cli(&["invite", "--email", "new@example.com", "--entity", "77", "--no-mail"]).await;
     let link = mdmq::mdm::deeplink::Deeplink::parse(invitation["deeplink"].as_str().unwrap()).unwrap();
     assert_eq!((link.support_name.as_str(), link.support_phone.as_str()), ("Company desk", "+33 1 23"), "inherited");

@@ -9,7 +9,7 @@ use mdmq::{
     },
     store::{
         Store,
-        administer::Refused,
+        administer::{NewFleet, Refused},
         task::{self, NewTask, StatusFilter, TASKS_PER_TARGET_MAX, TaskFilter, Touched},
     },
 };
@@ -29,7 +29,11 @@ async fn adds(store: &Store, new: NewTask) -> Result<(TaskId, Touched), Refused>
 }
 
 async fn fleet(store: &Store, name: &str) -> FleetId {
-    store.add_fleet(EntityId::ROOT, name.into(), AT).await.unwrap().unwrap()
+    store
+        .add_fleet(NewFleet { entity: EntityId::ROOT, name: name.into(), is_recursive: false }, AT)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn statuses(store: &Store, agent: AgentId) -> Vec<(i64, String)> {

@@ -202,6 +202,40 @@ async fn a_token_of_one_tenant_sees_and_touches_nothing_of_another() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_tenant_looks_at_recursive_fleets_from_above_and_leaves_them_alone() {
+    let server = Server::start().await;
+    for (id, parent) in [("76", "0"), ("77", "76"), ("78", "0")] {
+        server.cli(&["entity", "add", &format!("Tenant {id}"), "--id", id, "--parent", parent]).await;
+    }
+    let shared = server.cli(&["fleet", "add", "Sales", "--entity", "76", "--recursive"]).await["id"].clone();
+    let kept = server.cli(&["fleet", "add", "Field", "--entity", "76"]).await["id"].clone();
+    let beside = server.cli(&["fleet", "add", "Sales", "--entity", "78", "--recursive"]).await["id"].clone();
+    let scoped = token(&server, "administrator", Some(77)).await;
+    let agent =
+        enrollment::enroll(&server, "MINE", &enrollment::Profile { entity: 77, ..enrollment::Profile::android() })
+            .await;
+    for (fleet, expected) in [(&shared, 200), (&kept, 404), (&beside, 404)] {
+        assert_eq!(ask(&server, &scoped, "GET", &format!("/fleets/{fleet}"), None).await.0, expected, "{fleet}");
+    }
+    let ids = |said: &Value| rows(said).iter().map(|it| it["id"].clone()).collect::<Vec<_>>();
+    let listed = ids(&ask(&server, &scoped, "GET", "/fleets", None).await.1);
+    assert!(listed.len() == 2 && listed.contains(&shared), "the own default one and this: {listed:?}");
+    assert_eq!(ids(&ask(&server, &scoped, "GET", "/fleets?entity=76", None).await.1), std::slice::from_ref(&shared));
+
+    let path = format!("/fleets/{shared}");
+    let task = json!({"fleet": shared, "policy": "disableWifi", "value": 1});
+    for (method, path, body) in
+        [("PATCH", path.as_str(), json!({"name": "Ours"})), ("DELETE", &path, Value::Null), ("POST", "/tasks", task)]
+    {
+        let (status, said) = ask(&server, &scoped, method, path, Some(body)).await;
+        assert_eq!(status, 404, "{method} {path}: {said}");
+    }
+    let path = format!("/agents/{}", agent.settings["id"]);
+    let (status, said) = ask(&server, &scoped, "PATCH", &path, Some(json!({"fleet": shared}))).await;
+    assert!(status == 409 && said.to_string().contains("belongs to entity 76"), "{status} {said}");
+}
+
+#[tokio::test]
 async fn tokens_are_used_by_the_command_line_and_end() {
     let server = Server::start().await;
     let file = server.data_dir().join("look.token");

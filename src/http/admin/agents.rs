@@ -22,7 +22,10 @@ use crate::{
     },
     ids::{AgentId, CommandId, EntityId, FleetId, MessageId},
     mdm::audit::Subject,
-    store::message_log::{MESSAGES_LISTED_MAX, MessageFilter, MessageView},
+    store::{
+        items::Purpose,
+        message_log::{MESSAGES_LISTED_MAX, MessageFilter, MessageView},
+    },
 };
 
 type Here = State<Arc<Flows>>;
@@ -65,7 +68,8 @@ pub async fn change(
         must_be_seen(&who, entity)?;
     }
     if let Some(fleet) = change.fleet {
-        flows.must_see(&who, Subject::Fleet, fleet.0).await??;
+        // One that is only seen from below is refused with a better reason by the move itself.
+        flows.must_see(&who, Purpose::Looking, Subject::Fleet, fleet.0).await??;
     }
     if let Some(entity) = change.entity {
         flows.move_agent_to_entity(id, entity).await??;
@@ -155,7 +159,7 @@ pub async fn list_messages(
     Query(wanted): Query<WantedMessages>,
 ) -> Result<Json<Vec<MessageView>>, Error> {
     match wanted.agent {
-        Some(agent) => flows.must_see(&who, Subject::Agent, agent.0).await??,
+        Some(agent) => flows.must_see(&who, Purpose::Looking, Subject::Agent, agent.0).await??,
         None if who.sees_everything() => {}
         None => return Err(Error::invalid("a token of one entity must say of which agent")),
     }

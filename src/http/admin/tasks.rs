@@ -22,6 +22,7 @@ use crate::{
         audit::Subject,
         policy::{self, CATEGORIES, ItemId, Kind, POLICIES, Policy, Target},
     },
+    store::items::Purpose,
 };
 
 type Here = State<Arc<Flows>>;
@@ -81,8 +82,8 @@ pub async fn add(State(flows): Here, who: Who, body: Body<New>) -> Result<(Statu
     let policy = policy::by_symbol(&new.policy).ok_or_else(|| invalid("Policy not found"))?;
     let item = item(new.file, new.package)?;
     match target {
-        Target::Fleet(id) => flows.must_see(&who, Subject::Fleet, id.0).await??,
-        Target::Agent(id) => flows.must_see(&who, Subject::Agent, id.0).await??,
+        Target::Fleet(id) => flows.must_see(&who, Purpose::Changing, Subject::Fleet, id.0).await??,
+        Target::Agent(id) => flows.must_see(&who, Purpose::Changing, Subject::Agent, id.0).await??,
     }
     must_see_item(&flows, &who, item).await?;
     let id = flows.add_task(NewTask { target, policy, value: new.value, item }).await??;
@@ -127,8 +128,8 @@ fn item(file: Option<FileId>, package: Option<PackageId>) -> Result<Option<ItemI
 async fn must_see_item(flows: &Flows, who: &Who, item: Option<ItemId>) -> Result<(), Error> {
     match item {
         None => {}
-        Some(ItemId::File(id)) => flows.must_see(who, Subject::File, id.0).await??,
-        Some(ItemId::Package(id)) => flows.must_see(who, Subject::Package, id.0).await??,
+        Some(ItemId::File(id)) => flows.must_see(who, Purpose::Looking, Subject::File, id.0).await??,
+        Some(ItemId::Package(id)) => flows.must_see(who, Purpose::Looking, Subject::Package, id.0).await??,
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     flows::{
         Flows,
-        administer::{AccountView, EntityView, FleetView, Opened},
+        administer::{AccountView, EntityView, FleetChange, FleetView, NewFleet, Opened},
         tenant::{SettingsChange, SettingsView},
     },
     ids::{EntityId, FleetId},
@@ -131,45 +131,52 @@ pub async fn list_fleets(
     who: Who,
     Query(of): Query<OfEntity>,
 ) -> Result<Json<Vec<FleetView>>, Error> {
-    let mut found = flows.store.fleets(of.entity).await?;
-    found.retain(|it| who.sees(it.entity));
-    Ok(Json(found))
+    Ok(Json(flows.store.fleets(of.entity, who.scope()).await?))
 }
 
-pub async fn show_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<FleetView>, Error> {
-    let found = flows.store.fleets(None).await?.into_iter().find(|it| it.id == id);
+pub async fn show_fleet(State(flows): Here, who: Who, Path(id): Path<FleetId>) -> Result<Json<FleetView>, Error> {
+    let found = flows.store.fleet(id, who.scope()).await?;
     found.map(Json).ok_or_else(|| Error::absent(format!("there is no fleet {id}")))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewFleet {
+pub struct WantedFleet {
     name: String,
     entity: Option<EntityId>,
+    is_recursive: Option<bool>,
 }
 
-pub async fn add_fleet(State(flows): Here, who: Who, body: Body<NewFleet>) -> Result<(StatusCode, Json<Value>), Error> {
+pub async fn add_fleet(
+    State(flows): Here,
+    who: Who,
+    body: Body<WantedFleet>,
+) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
     let entity = new.entity.unwrap_or(EntityId::ROOT);
     must_be_seen(&who, entity)?;
-    let id = flows.add_fleet(entity, &new.name).await??;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "entity": entity, "name": new.name.trim() }))))
+    let is_recursive = new.is_recursive.unwrap_or_default();
+    let name = new.name.trim().to_owned();
+    let id = flows.add_fleet(NewFleet { entity, name: name.clone(), is_recursive }).await??;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "entity": entity, "name": name, "is_recursive": is_recursive }))))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FleetChange {
-    name: String,
+pub struct ChangedFleet {
+    name: Option<String>,
+    is_recursive: Option<bool>,
 }
 
 pub async fn change_fleet(
     State(flows): Here,
+    who: Who,
     Path(id): Path<FleetId>,
-    body: Body<FleetChange>,
+    body: Body<ChangedFleet>,
 ) -> Result<Json<FleetView>, Error> {
-    let Json(change) = body?;
-    flows.rename_fleet(id, &change.name).await??;
-    show_fleet(State(flows), Path(id)).await
+    let Json(ChangedFleet { name, is_recursive }) = body?;
+    flows.change_fleet(id, FleetChange { name, is_recursive }).await??;
+    show_fleet(State(flows), who, Path(id)).await
 }
 
 pub async fn remove_fleet(State(flows): Here, Path(id): Path<FleetId>) -> Result<Json<Value>, Error> {

@@ -25,6 +25,7 @@ use crate::{
         audit::{ActorKind, Subject},
         rights::Profile,
     },
+    store::items::Purpose,
 };
 
 /// Who asks, for handlers.
@@ -202,9 +203,10 @@ impl Guard {
             Server if admin.sees_everything() => Ok(()),
             Server => Err(Error::forbidden(format!("this needs a token of all entities, which {} is not", admin.name))),
             Item(subject) => {
+                let purpose = if *method == Method::GET { Purpose::Looking } else { Purpose::Changing };
                 let id = params.and_then(|it| it.iter().next()).and_then(|(_, it)| it.parse::<i64>().ok());
                 match id {
-                    Some(id) => self.flows.must_see(admin, *subject, id).await?.map_err(Error::from),
+                    Some(id) => self.flows.must_see(admin, purpose, *subject, id).await?.map_err(Error::from),
                     None => Ok(()), // what is no number is refused by its handler
                 }
             }

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::{
-    Asked, invitations, people, settings, tasks,
+    Asked, fleets, invitations, people, settings, tasks,
     write::{Input, Outcome},
 };
 use crate::{
     flows::administer::Refused,
     http::{agents::number, error::ApiError},
     ids::{AgentId, EntityId, FileId, FleetId, InvitationId, PackageId, PersonId, TaskId},
-    store::items::ItemType,
+    store::items::{ItemType, Purpose},
 };
 
 /// Makes an item. The rights of the profile are checked already, its entities are not.
@@ -27,7 +27,7 @@ pub async fn create(asked: &Asked<'_>, of: &'static ItemType, input: &Input) -> 
         Err(message) => return Ok(Err(message)),
     };
     match of.name {
-        "PluginFlyvemdmFleet" => message_of(flows.add_fleet(entity, &text(input, "name")).await?.map(|it| it.0)),
+        "PluginFlyvemdmFleet" => fleets::create(asked, entity, input).await,
         "Entity" => message_of(flows.add_entity(&text(input, "name"), entity, None).await?.map(|it| it.0)),
         "PluginFlyvemdmFile" | "PluginFlyvemdmPackage" => Ok(Err("No file uploaded".into())),
         "User" => people::create(asked, entity, input).await,
@@ -41,10 +41,7 @@ pub async fn update(asked: &Asked<'_>, of: &'static ItemType, id: i64, input: &I
     let flows = asked.flows;
     match of.name {
         "PluginFlyvemdmAgent" => agent(asked, AgentId(id), input).await,
-        "PluginFlyvemdmFleet" => match opt_text(input, "name") {
-            Some(name) => silent(flows.rename_fleet(FleetId(id), &name).await?),
-            None => Ok(Ok(String::new())),
-        },
+        "PluginFlyvemdmFleet" => fleets::change(asked, FleetId(id), input).await,
         "PluginFlyvemdmWellKnownPath" => {
             let (name, comment) = (opt_text(input, "name"), opt_text(input, "comment"));
             silent(flows.change_path(id, name, comment, is_on(input.get("is_default"))).await?)
@@ -100,7 +97,8 @@ async fn agent(asked: &Asked<'_>, id: AgentId, input: &Input) -> Outcome<String>
     let by = name_of(asked).await?;
     let row = flows.agent(id).await?.ok_or_else(ApiError::no_item)?;
     if let Some(fleet) = number(input.get("plugin_flyvemdm_fleets_id")).filter(|it| *it != row.fleet.0) {
-        let sight = asked.sight();
+        // One that is only seen from below is refused with a better reason by the move itself.
+        let sight = asked.sight(Purpose::Looking);
         let fleets = crate::store::items::item_type("PluginFlyvemdmFleet").ok_or_else(ApiError::no_item)?;
         if flows.store.item(fleets, &sight, fleet).await?.is_none() {
             return Ok(Err("The target fleet does not exists".into()));
@@ -111,7 +109,7 @@ async fn agent(asked: &Asked<'_>, id: AgentId, input: &Input) -> Outcome<String>
     }
     if let Some(entity) = number(input.get("entities_id")).filter(|it| *it != row.entity.0) {
         let entities = crate::store::items::item_type("Entity").ok_or_else(ApiError::no_item)?;
-        if flows.store.item(entities, &asked.sight(), entity).await?.is_none() {
+        if flows.store.item(entities, &asked.sight(Purpose::Changing), entity).await?.is_none() {
             return Ok(Err("The target entity does not exist".into()));
         }
         if let Err(refused) = flows.move_agent_to_entity(id, EntityId(entity)).await? {

@@ -19,10 +19,11 @@ use crate::{
         session::{Conversation, Speaker},
     },
     mdm::rights::{Scope, Verb},
-    store::items::{ItemType, Sight, item_type},
+    store::items::{ItemType, Purpose, Sight, item_type},
 };
 
 mod change;
+mod fleets;
 mod invitations;
 mod params;
 mod people;
@@ -82,18 +83,18 @@ impl Asked<'_> {
         self.request.path.get(1).map(parse).transpose()
     }
 
-    /// What the speaker sees.
-    fn sight(&self) -> Sight {
+    /// What the speaker sees, or may change as far as entities go.
+    fn sight(&self, purpose: Purpose) -> Sight {
         let agent = match self.talk.speaker {
             Speaker::Agent(agent) => Some(agent),
             Speaker::Person(_) => None,
         };
-        Sight { scope: self.talk.scope.clone(), agent, now: self.flows.clock.now() }
+        Sight { purpose, scope: self.talk.scope.clone(), agent, now: self.flows.clock.now() }
     }
 
     /// Everything, to tell what is not there from what is not to be seen.
     fn sight_of_all(&self) -> Sight {
-        Sight { scope: Scope::Everything, agent: None, now: self.flows.clock.now() }
+        Sight { purpose: Purpose::Looking, scope: Scope::Everything, agent: None, now: self.flows.clock.now() }
     }
 
     /// Whether the speaker may do this with items of a type.

@@ -11,7 +11,7 @@ use crate::{
     http::error::ApiError,
     ids::{EntityId, PersonId},
     mdm::rights::Verb,
-    store::items::{ItemType, Wanted, moment},
+    store::items::{ItemType, Purpose, Wanted, moment},
 };
 
 pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Response, ApiError> {
@@ -20,7 +20,7 @@ pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Re
     if !is_self {
         asked.must(of, Verb::Read)?;
     }
-    let sight = if is_self { asked.sight_of_all() } else { asked.sight() };
+    let sight = if is_self { asked.sight_of_all() } else { asked.sight(Purpose::Looking) };
     let Some(values) = asked.flows.store.item(of, &sight, id).await? else {
         let is_there = asked.flows.store.item(of, &asked.sight_of_all(), id).await?.is_some();
         return Err(if is_there { ApiError::no_right() } else { ApiError::no_item() });
@@ -53,7 +53,7 @@ pub async fn list_below(
     let Some((_, column)) = of.parents.iter().find(|it| it.0 == above.name) else {
         return Err(ApiError::bad_request());
     };
-    if asked.flows.store.item(above, &asked.sight(), id).await?.is_none() {
+    if asked.flows.store.item(above, &asked.sight(Purpose::Looking), id).await?.is_none() {
         return Err(ApiError::no_item());
     }
     listed(asked, of, Wanted { below: Some((*column, id)), ..Wanted::default() }).await
@@ -73,7 +73,7 @@ async fn listed(asked: &Asked<'_>, of: &'static ItemType, mut wanted: Wanted) ->
     }
     // Nothing is ever in a trash.
     let window = if request.is_on("is_deleted") { crate::store::items::Window { count: 0, ..window } } else { window };
-    let page = asked.flows.store.items(of, &asked.sight(), &wanted, window).await?;
+    let page = asked.flows.store.items(of, &asked.sight(Purpose::Looking), &wanted, window).await?;
     let range = params::content_range(window, &page)?;
     let is_whole = i64::try_from(page.rows.len()).is_ok_and(|it| it == page.total) || window.count == 0;
     let has_links = has_links(asked);

@@ -7,7 +7,7 @@ use super::{Asked, answer, params, piece};
 use crate::{
     http::error::ApiError,
     mdm::rights::Verb,
-    store::items::{Comparison, ItemType, Kind, Wanted},
+    store::items::{Comparison, ItemType, Kind, Purpose, Wanted},
 };
 
 pub async fn search(asked: &Asked<'_>, of: &'static ItemType) -> Result<Response, ApiError> {
@@ -25,7 +25,7 @@ pub async fn search(asked: &Asked<'_>, of: &'static ItemType) -> Result<Response
     if let Some(option) = sort {
         wanted.sort_by_option(option);
     }
-    let page = asked.flows.store.search(of, &asked.sight(), &wanted, window, &shown).await?;
+    let page = asked.flows.store.search(of, &asked.sight(Purpose::Looking), &wanted, window, &shown).await?;
     let range = params::content_range(window, &page)?;
     let has_names = request.params.contains_key("uid_cols");
     let name = |at: usize| match has_names {

@@ -12,7 +12,7 @@ use crate::{
     http::{agents::number, error::ApiError},
     ids::{AgentId, FileId, FleetId, PackageId, TaskId},
     mdm::policy::{self, ItemId, Target},
-    store::items::item_type,
+    store::items::{Purpose, item_type},
 };
 
 /// What is out of sight is answered like what does not exist, each at its place in the order of the checks: no row has this number.
@@ -28,8 +28,8 @@ pub async fn create(asked: &Asked<'_>, input: &Input) -> Outcome<i64> {
     };
     let Some(policy) = policy::by_id(policy) else { return Ok(Err("Policy not found".into())) };
     let target = match applied.as_str() {
-        name @ "PluginFlyvemdmFleet" => Target::Fleet(FleetId(seen(asked, name, id).await?)),
-        name @ "PluginFlyvemdmAgent" => Target::Agent(AgentId(seen(asked, name, id).await?)),
+        name @ "PluginFlyvemdmFleet" => Target::Fleet(FleetId(reached(asked, Purpose::Changing, name, id).await?)),
+        name @ "PluginFlyvemdmAgent" => Target::Agent(AgentId(reached(asked, Purpose::Changing, name, id).await?)),
         _ => return Ok(Err("This is not a notifiable object".into())),
     };
     let item = match item_of(asked, input).await? {
@@ -70,14 +70,16 @@ async fn item_of(asked: &Asked<'_>, input: &Input) -> Outcome<Option<ItemId>> {
     let id = number(input.get("items_id")).unwrap_or_default();
     Ok(Ok(match opt_text(input, "itemtype").unwrap_or_default().as_str() {
         "" => None,
-        name @ "PluginFlyvemdmFile" => Some(ItemId::File(FileId(seen(asked, name, id).await?))),
-        name @ "PluginFlyvemdmPackage" => Some(ItemId::Package(PackageId(seen(asked, name, id).await?))),
+        name @ "PluginFlyvemdmFile" => Some(ItemId::File(FileId(reached(asked, Purpose::Looking, name, id).await?))),
+        name @ "PluginFlyvemdmPackage" => {
+            Some(ItemId::Package(PackageId(reached(asked, Purpose::Looking, name, id).await?)))
+        }
         _ => return Ok(Err("Incorrect value for this policy".into())),
     }))
 }
 
-/// The number of an item, if the speaker sees it.
-async fn seen(asked: &Asked<'_>, name: &str, id: i64) -> Result<i64, ApiError> {
+/// The number of an item, if it is there for the speaker and his purpose.
+async fn reached(asked: &Asked<'_>, purpose: Purpose, name: &str, id: i64) -> Result<i64, ApiError> {
     let of = item_type(name).ok_or_else(ApiError::no_item)?;
-    Ok(if asked.flows.store.item(of, &asked.sight(), id).await?.is_some() { id } else { NOTHING })
+    Ok(if asked.flows.store.item(of, &asked.sight(purpose), id).await?.is_some() { id } else { NOTHING })
 }

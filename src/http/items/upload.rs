@@ -26,7 +26,7 @@ use crate::{
     },
     ids::{FileId, PackageId},
     mdm::rights::Verb,
-    store::items::{ItemType, item_type},
+    store::items::{ItemType, Purpose, item_type},
 };
 
 /// The types that have a content.
@@ -54,7 +54,7 @@ pub async fn take(
     let verb = if id.is_some() { Verb::Update } else { Verb::Create };
     asked.must(of, verb)?;
     if let Some(id) = id
-        && flows.store.item(of, &asked.sight(), id).await?.is_none()
+        && flows.store.item(of, &asked.sight(Purpose::Changing), id).await?.is_none()
     {
         return Err(ApiError::no_item());
     }

@@ -11,7 +11,7 @@ use crate::{
     http::{agents::number, error::ApiError},
     ids::PersonId,
     mdm::rights::Verb,
-    store::items::ItemType,
+    store::items::{ItemType, Purpose},
 };
 
 /// Objects in one `input`.
@@ -105,14 +105,15 @@ pub async fn delete(asked: &Asked<'_>, of: &'static ItemType, in_path: Option<i6
     failed_all_or_some(&results, is_list, failed, "ERROR_GLPI_DELETE", "ERROR_GLPI_PARTIAL_DELETE")
 }
 
-/// Whether the speaker may do this with this item: it must be there and in sight.
+/// Whether the speaker may do this with this item: it must be there, and he must work where it is.
 async fn reach(asked: &Asked<'_>, of: &'static ItemType, id: i64, verb: Verb) -> Result<(), ApiError> {
     let refused = |status, code, message: &str| Err(ApiError::new(status, code, message));
     if asked.flows.store.item(of, &asked.sight_of_all(), id).await?.is_none() {
         return refused(StatusCode::NOT_FOUND, "ERROR_ITEM_NOT_FOUND", NO_ITEM);
     }
-    let is_seen = asked.may(of, verb) && asked.flows.store.item(of, &asked.sight(), id).await?.is_some();
-    if is_seen { Ok(()) } else { refused(StatusCode::UNAUTHORIZED, "ERROR_RIGHT_MISSING", NO_RIGHT) }
+    let is_reached =
+        asked.may(of, verb) && asked.flows.store.item(of, &asked.sight(Purpose::Changing), id).await?.is_some();
+    if is_reached { Ok(()) } else { refused(StatusCode::UNAUTHORIZED, "ERROR_RIGHT_MISSING", NO_RIGHT) }
 }
 
 /// Some of a list failed, all of it, or the only one.

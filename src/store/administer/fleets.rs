@@ -6,11 +6,14 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, EntityId, FleetId},
-    mdm::audit::{Action, Deed, Subject},
+    mdm::{
+        audit::{Action, Deed, Subject},
+        rights::Scope,
+    },
     store::{
         Store, StoreError,
         db::{Row, Statement, Tx, Value},
-        task,
+        scope, task,
     },
 };
 
@@ -19,37 +22,79 @@ const AGENT_VIEW: &str = "select a.agent_id, a.serial, a.entity_id, coalesce(a.t
     c.os_name, c.os_version, c.inventory_at \
     from agent a join fleet f on f.fleet_id = a.fleet_id join computer c on c.computer_id = a.computer_id where true";
 
+/// The fleets `f` of the entities `{scope}`.
+pub(in crate::store) const FLEET_WITHIN: &str = "f.entity_id in {scope}";
+/// The fleets `f` of the entities `{above}` that those below them see.
+pub(in crate::store) const FLEET_FROM_BELOW: &str = "f.is_recursive and f.entity_id in {above}";
+
+const FLEET_VIEW: &str = "select f.fleet_id, f.entity_id, f.name, f.is_default, f.is_recursive, \
+    (select count(*) from agent a where a.fleet_id = f.fleet_id) as agents from fleet f where true";
+
+/// A fleet to be made.
+#[derive(Debug, Clone)]
+pub struct NewFleet {
+    /// Whose.
+    pub entity: EntityId,
+    /// What people call it.
+    pub name: String,
+    /// Whether it is seen in the entities below.
+    pub is_recursive: bool,
+}
+
+/// What is to be different about a fleet; `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetChange {
+    /// What people will call it.
+    pub name: Option<String>,
+    /// Whether it will be seen in the entities below its own.
+    pub is_recursive: Option<bool>,
+}
+
 impl Store {
-    /// The fleets of one tenant, or of all.
+    /// The fleets to be seen in these entities, of one tenant or of all.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn fleets(&self, entity: Option<EntityId>) -> Result<Vec<FleetView>, StoreError> {
-        let (lowest, highest) = entity.map_or((i64::MIN, i64::MAX), |it| (it.0, it.0));
-        let rows = self
-            .rows(Statement::new(
-                "select f.fleet_id, f.entity_id, f.name, f.is_default, \
-                 (select count(*) from agent a where a.fleet_id = f.fleet_id) as agents \
-                 from fleet f where f.entity_id >= $1 and f.entity_id <= $2 order by f.entity_id, f.fleet_id limit $3",
-                [int(lowest), int(highest), int(LIST_ROWS_MAX)],
-            ))
-            .await?;
-        let view = |row: &Row| FleetView {
-            id: FleetId(row.int("fleet_id")),
-            entity: EntityId(row.int("entity_id")),
-            name: row.text("name"),
-            is_default: row.flag("is_default"),
-            agents: row.int("agents"),
-        };
-        Ok(rows.iter().map(view).collect())
+    pub async fn fleets(&self, entity: Option<EntityId>, scope: &Scope) -> Result<Vec<FleetView>, StoreError> {
+        self.fleets_with("f.entity_id", entity.map(|it| it.0), scope).await
+    }
+
+    /// A fleet, if it is to be seen in these entities.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn fleet(&self, id: FleetId, scope: &Scope) -> Result<Option<FleetView>, StoreError> {
+        Ok(self.fleets_with("f.fleet_id", Some(id.0), scope).await?.pop())
+    }
+
+    async fn fleets_with(
+        &self,
+        column: &'static str,
+        value: Option<i64>,
+        scope: &Scope,
+    ) -> Result<Vec<FleetView>, StoreError> {
+        let mut sql = FLEET_VIEW.to_owned();
+        let mut args = Vec::new();
+        if let Some(value) = value {
+            args.push(int(value));
+            sql.push_str(&format!(" and {column} = $1"));
+        }
+        if let Some(seen) = scope::condition(FLEET_WITHIN, FLEET_FROM_BELOW, scope, &mut args) {
+            sql.push_str(&format!(" and ({seen})"));
+        }
+        args.push(int(LIST_ROWS_MAX));
+        sql.push_str(&format!(" order by f.entity_id, f.fleet_id limit ${}", args.len()));
+        Ok(self.rows(Statement::new(sql, args)).await?.iter().map(fleet_view).collect())
     }
 
     /// A new fleet.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn add_fleet(&self, entity: EntityId, name: String, at: Timestamp) -> Answer<FleetId> {
+    pub async fn add_fleet(&self, new: NewFleet, at: Timestamp) -> Answer<FleetId> {
+        let NewFleet { entity, name, is_recursive } = new;
         let deed = Deed::new(Action::FleetAdd, Subject::Fleet).with("name", name.as_str());
+        let deed = deed.with("is_recursive", is_recursive.then_some(true));
         self.deed(deed, move |tx| {
             Box::pin(async move {
                 if !exists(tx, "select 1 as n from entity where entity_id = $1", entity.0).await? {
@@ -60,8 +105,9 @@ impl Store {
                 }
                 let id = number(
                     tx,
-                    "insert into fleet (entity_id, name, is_default, created_at) values ($1, $2, $3, $4) returning fleet_id as n",
-                    [int(entity.0), text(name), flag(false), int(at.0)],
+                    "insert into fleet (entity_id, name, is_default, is_recursive, created_at) values ($1, $2, $3, $4, $5) \
+                     returning fleet_id as n",
+                    [int(entity.0), text(name), flag(false), flag(is_recursive), int(at.0)],
                 )
                 .await?;
                 Ok(Ok(FleetId(id)))
@@ -70,20 +116,28 @@ impl Store {
         .await
     }
 
-    /// Another name for a fleet; the default one may have one too.
+    /// Another name for a fleet, which the default one may have too, or whether those below its entity see it, which is fixed there.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn rename_fleet(&self, id: FleetId, name: String) -> Answer<()> {
-        let deed = Deed::to(Action::FleetRename, Subject::Fleet, id).with("name", name.as_str());
+    pub async fn change_fleet(&self, id: FleetId, change: FleetChange) -> Answer<()> {
+        let FleetChange { name, is_recursive } = change;
+        let action = if is_recursive.is_some() { Action::FleetChange } else { Action::FleetRename };
+        let deed = Deed::to(action, Subject::Fleet, id).with("name", name.clone()).with("is_recursive", is_recursive);
         self.deed(deed, move |tx| {
             Box::pin(async move {
-                let Some((entity, _)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
-                if named(tx, entity, &name).await?.is_some_and(|other| other != id) {
+                let Some((entity, is_default)) = fleet(tx, id).await? else { return Ok(Err(absent_fleet(id))) };
+                if is_default && is_recursive.is_some() {
+                    return Ok(Err(Refused::Conflict("the default fleet of an entity stays as recursive as it is".into())));
+                }
+                if let Some(name) = &name
+                    && named(tx, entity, name).await?.is_some_and(|other| other != id)
+                {
                     return Ok(Err(Refused::Conflict(format!("entity {entity} has a fleet \"{name}\" already"))));
                 }
-                let rename = "update fleet set name = $2 where fleet_id = $1";
-                tx.execute(Statement::new(rename, [int(id.0), text(name)])).await?;
+                let update = "update fleet set name = coalesce($2, name), is_recursive = coalesce($3, is_recursive) where fleet_id = $1";
+                let args = [int(id.0), Value::Text(name), Value::Bool(is_recursive)];
+                tx.execute(Statement::new(update, args)).await?;
                 Ok(Ok(()))
             })
         })
@@ -227,6 +281,17 @@ async fn named(tx: &mut Tx, entity: EntityId, name: &str) -> Result<Option<Fleet
     let question = "select fleet_id from fleet where entity_id = $1 and name = $2";
     let found = tx.row(Statement::new(question, [int(entity.0), text(name)])).await?;
     Ok(found.map(|row| FleetId(row.int("fleet_id"))))
+}
+
+fn fleet_view(row: &Row) -> FleetView {
+    FleetView {
+        id: FleetId(row.int("fleet_id")),
+        entity: EntityId(row.int("entity_id")),
+        name: row.text("name"),
+        is_default: row.flag("is_default"),
+        is_recursive: row.flag("is_recursive"),
+        agents: row.int("agents"),
+    }
 }
 
 fn agent_view(row: &Row) -> AgentView {

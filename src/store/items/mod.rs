@@ -103,6 +103,8 @@ pub struct ItemType {
     key: &'static str,
     /// Which rows belong to the entities `{scope}`; "" for all.
     visible: &'static str,
+    /// Which rows of the entities above, `{above}`, are seen from below, but not changed from there; "" for none.
+    visible_below: &'static str,
     /// Which rows belong to the agent `{agent}`; "" for none, "true" for all that are visible.
     own: &'static str,
     /// Members.
@@ -130,9 +132,20 @@ impl ItemType {
     }
 }
 
+/// What somebody has in mind with an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see it.
+    Looking,
+    /// To change it, to remove it, or to apply something to it.
+    Changing,
+}
+
 /// Who looks: what is outside is not there.
 #[derive(Debug, Clone)]
 pub struct Sight {
+    /// What for.
+    pub purpose: Purpose,
     /// In these entities.
     pub scope: Scope,
     /// Only what is this agent's.
@@ -286,10 +299,11 @@ impl Question {
                 own => it.only(own.into()),
             }
         }
+        let below = if sight.purpose == Purpose::Looking { of.visible_below } else { "" };
         if !of.visible.is_empty()
-            && let Some(scope) = scope::subquery(&sight.scope, &mut it.args)
+            && let Some(condition) = scope::condition(of.visible, below, &sight.scope, &mut it.args)
         {
-            it.only(of.visible.replace("{scope}", &scope));
+            it.only(condition);
         }
         it
     }

@@ -19,6 +19,7 @@ async fn fleets_are_made_renamed_and_removed_one_or_many() {
     desk.notes("POST", "/PluginFlyvemdmFleet", input(json!([{"name": "One"}, {"name": "Two"}]))).await;
     desk.notes("POST", "/PluginFlyvemdmFleet", None).await;
     desk.notes("PUT", &format!("/PluginFlyvemdmFleet/{id}"), input(json!({"name": "Base", "is_default": 1}))).await;
+    desk.notes("PUT", &format!("/PluginFlyvemdmFleet/{id}"), input(json!({"name": "Base", "is_default": 0}))).await;
     desk.get(&format!("/PluginFlyvemdmFleet/{id}")).await;
     desk.notes("DELETE", "/PluginFlyvemdmFleet/1", None).await;
     desk.notes("DELETE", &format!("/PluginFlyvemdmFleet/{id}"), None).await;

@@ -10,6 +10,7 @@ use crate::support::{PATIENCE, Phone, Server, enrollment, enrollment::Http};
 mod agents;
 mod changes;
 mod files;
+mod fleets;
 mod reading;
 mod rights;
 mod sessions;

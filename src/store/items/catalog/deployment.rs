@@ -1,7 +1,10 @@
 //! What devices are given: fleets, files, applications, paths.
 
 use super::{ARRANGED, OPERATED, flag, int, link, option, text, time};
-use crate::store::items::{ItemType, Kind};
+use crate::store::{
+    administer::{FLEET_FROM_BELOW, FLEET_WITHIN},
+    items::{ItemType, Kind},
+};
 
 #[rustfmt::skip]
 pub static FLEET: ItemType = ItemType {
@@ -10,7 +13,8 @@ pub static FLEET: ItemType = ItemType {
     rights: ARRANGED,
     from: "fleet f join entity e on e.entity_id = f.entity_id",
     key: "f.fleet_id",
-    visible: "f.entity_id in {scope}",
+    visible: FLEET_WITHIN,
+    visible_below: FLEET_FROM_BELOW,
     own: "",
     fields: &[
         int("id", "f.fleet_id"),
@@ -38,6 +42,7 @@ pub static FILE: ItemType = ItemType {
     from: "file x join entity e on e.entity_id = x.entity_id join blob b on b.blob_id = x.blob_id",
     key: "x.file_id",
     visible: "x.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "x.file_id"),
@@ -72,6 +77,7 @@ pub static PACKAGE: ItemType = ItemType {
     from: "package x join entity e on e.entity_id = x.entity_id join blob b on b.blob_id = x.blob_id",
     key: "x.package_id",
     visible: "x.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "x.package_id"),
@@ -116,6 +122,7 @@ pub static PATH: ItemType = ItemType {
     from: "well_known_path w",
     key: "w.well_known_path_id",
     visible: "",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "w.well_known_path_id"),

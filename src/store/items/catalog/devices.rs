@@ -16,6 +16,7 @@ pub static AGENT: ItemType = ItemType {
            join computer c on c.computer_id = a.computer_id",
     key: "a.agent_id",
     visible: "a.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "a.agent_id"),
@@ -75,6 +76,7 @@ pub static COMPUTER: ItemType = ItemType {
     from: "computer c join entity e on e.entity_id = c.entity_id left join person p on p.person_id = c.person_id",
     key: "c.computer_id",
     visible: "c.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "c.computer_id"),
@@ -119,6 +121,7 @@ pub static GEOLOCATION: ItemType = ItemType {
     from: "geolocation g join computer c on c.computer_id = g.computer_id",
     key: "g.geolocation_id",
     visible: "c.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "g.geolocation_id"),
@@ -147,6 +150,7 @@ pub static MESSAGE: ItemType = ItemType {
     key: "m.message_log_id",
     // What outlives its subject is seen by those who see everything.
     visible: "coalesce(a.entity_id, f.entity_id) in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "m.message_log_id"),

@@ -85,6 +85,7 @@ pub static POLICY: ItemType = ItemType {
     from: "{policies} p",
     key: "p.policy_id",
     visible: "",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "p.policy_id"),
@@ -128,6 +129,7 @@ pub static CATEGORY: ItemType = ItemType {
     from: "{categories} c",
     key: "c.category_id",
     visible: "",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "c.category_id"),
@@ -157,6 +159,7 @@ pub static TASK: ItemType = ItemType {
            left join {policies} p on p.symbol = t.policy",
     key: "t.task_id",
     visible: "coalesce(f.entity_id, a.entity_id) in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "t.task_id"),
@@ -201,6 +204,7 @@ pub static TASK_STATUS: ItemType = ItemType {
            left join {policies} p on p.symbol = t.policy",
     key: "s.task_status_id",
     visible: "a.entity_id in {scope}",
+    visible_below: "",
     own: "s.agent_id = {agent}",
     fields: &[
         int("id", "s.task_status_id"),

@@ -18,6 +18,7 @@ pub static ENTITY: ItemType = ItemType {
            select * from tree) e",
     key: "e.entity_id",
     visible: "e.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "e.entity_id"),
@@ -45,6 +46,7 @@ pub static SETTINGS: ItemType = ItemType {
     from: "entity e",
     key: "e.entity_id",
     visible: "e.entity_id in {scope}",
+    visible_below: "",
     own: "true",
     fields: &[
         int("id", "e.entity_id"),
@@ -86,6 +88,7 @@ pub static PERSON: ItemType = ItemType {
     from: "person p",
     key: "p.person_id",
     visible: OF_PERSON,
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "p.person_id"),
@@ -131,6 +134,7 @@ pub static EMAIL: ItemType = ItemType {
               select person_id, email, false from person_email) each_one) m join person p on p.person_id = m.person_id",
     key: "m.email_id",
     visible: OF_PERSON,
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "m.email_id"),
@@ -159,6 +163,7 @@ pub static INVITATION: ItemType = ItemType {
     from: "invitation i join person p on p.person_id = i.person_id join entity e on e.entity_id = i.entity_id",
     key: "i.invitation_id",
     visible: "i.entity_id in {scope}",
+    visible_below: "",
     own: "",
     // The token is stored hashed; nobody can be shown it again.
     fields: &[
@@ -194,6 +199,7 @@ pub static INVITATION_LOG: ItemType = ItemType {
     from: "invitation_log l join invitation i on i.invitation_id = l.invitation_id join person p on p.person_id = i.person_id",
     key: "l.invitation_log_id",
     visible: "i.entity_id in {scope}",
+    visible_below: "",
     own: "",
     fields: &[
         int("id", "l.invitation_log_id"),
