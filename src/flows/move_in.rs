@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use serde::Deserialize;
 use tracing::info;
 
-use super::{Flows, secrets};
+use super::{Flows, passwords, secrets};
 pub use crate::store::{administer::Answer, flyve::Report};
 use crate::{
     clock::Timestamp,
@@ -15,7 +15,7 @@ use crate::{
     store::{
         administer::Refused,
         audit,
-        flyve::{self, Secrets, Source},
+        flyve::{self, Hashes, Secrets, Source},
     },
 };
 
@@ -47,7 +47,8 @@ impl Flows {
             Ok(source) => source,
             Err(problem) => return Ok(Err(there(problem))),
         };
-        let mut prepared = match flyve::prepare(&mut source, secrets::is_imported_hash, wish.dry_run).await {
+        let hashes = Hashes { of_device: secrets::is_imported_hash, of_person: passwords::imported };
+        let mut prepared = match flyve::prepare(&mut source, hashes, wish.dry_run).await {
             Ok(prepared) => prepared,
             Err(problem) => return Ok(Err(there(problem))),
         };

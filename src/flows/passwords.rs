@@ -1,4 +1,5 @@
-//! Passwords of people: argon2id, computed off the event loop, a few at a time, on threads that give way to all others. Refuses to queue without end.
+//! Passwords of people: argon2id, computed off the event loop, a few at a time, on threads that give way to all others. Refuses to
+//! queue without end. Hashes of bcrypt, which came from GLPI, are good for one login, which replaces them.
 
 use std::sync::Arc;
 
@@ -19,11 +20,47 @@ const NICENESS: i32 = 19;
 pub const PASSWORD_CHARS_MIN: usize = 10;
 /// Bytes of a password.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Each step of the cost doubles the work: this is about a second. PHP's own choice is 10, later 12.
+const BCRYPT_COST_MAX: u32 = 14;
+/// Characters of a hash of bcrypt: `$2y$10$`, 22 of salt, 31 of hash.
+const BCRYPT_CHARS: usize = 60;
 
 /// More people log in at once than [`WAITING_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many people log in at once")]
 pub struct Crowded;
+
+/// What a password turned out to be.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another one.
+    Wrong,
+    /// The stored one.
+    Right,
+    /// The stored one, of which this should be stored from now on.
+    Outdated(String),
+}
+
+/// Whether a hash of PHP's `password_hash` can be verified here.
+///
+/// # Errors
+/// Why it cannot, behind "the password".
+pub fn imported(stored: &str) -> Result<(), &'static str> {
+    let parts = || {
+        let rest = ["$2y$", "$2b$", "$2a$"].iter().find_map(|it| stored.strip_prefix(it))?;
+        let (cost, rest) = rest.split_once('$')?;
+        let is_sound = stored.len() == BCRYPT_CHARS
+            && cost.len() == 2
+            && cost.bytes().all(|it| it.is_ascii_digit())
+            && rest.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'/'));
+        cost.parse::<u32>().ok().filter(|_| is_sound)
+    };
+    match parts() {
+        None => Err("is no bcrypt hash, as very old GLPIs wrote them"),
+        Some(cost) if cost > BCRYPT_COST_MAX => Err("has a bcrypt cost that makes each login take many seconds"),
+        Some(_) => Ok(()),
+    }
+}
 
 /// The bounded pool that computes password hashes.
 pub struct Passwords {
@@ -47,30 +84,20 @@ impl Passwords {
     /// Too many wait already.
     pub async fn hash(&self, password: &str) -> Result<String, Crowded> {
         let password = Zeroizing::new(password.to_owned());
-        let hashed =
-            self.compute(move || Argon2::default().hash_password(password.as_bytes()).map(|it| it.to_string()));
-        // An error means that the system gave no randomness or no memory; a later attempt may do better.
-        hashed.await?.map_err(|_| Crowded)
+        // None means that the system gave no randomness or no memory; a later attempt may do better.
+        self.compute(move || hashed(&password)).await?.ok_or(Crowded)
     }
 
     /// Whether the password is the stored one. Without a stored one it takes as long and is wrong.
     ///
     /// # Errors
     /// Too many wait already.
-    pub async fn verify(&self, password: &str, stored: Option<String>) -> Result<bool, Crowded> {
+    pub async fn verify(&self, password: &str, stored: Option<String>) -> Result<Verdict, Crowded> {
         if password.len() > PASSWORD_BYTES_MAX {
-            return Ok(false);
+            return Ok(Verdict::Wrong);
         }
         let password = Zeroizing::new(password.to_owned());
-        self.compute(move || match stored.as_deref().map(PasswordHash::new) {
-            Some(Ok(stored)) => Argon2::default().verify_password(password.as_bytes(), &stored).is_ok(),
-            _ => {
-                // The work, so that nobody learns from the time whether the login exists.
-                let _ = Argon2::default().hash_password(password.as_bytes());
-                false
-            }
-        })
-        .await
+        self.compute(move || judged(&password, stored.as_deref())).await
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Crowded> {
@@ -89,6 +116,29 @@ impl Passwords {
     }
 }
 
+fn hashed(password: &str) -> Option<String> {
+    Argon2::default().hash_password(password.as_bytes()).ok().map(|it| it.to_string())
+}
+
+fn judged(password: &str, stored: Option<&str>) -> Verdict {
+    if let Some(stored) = stored.filter(|it| imported(it).is_ok()) {
+        return match bcrypt::verify(password, stored) {
+            // Where no new hash could be made, the next login tries again.
+            Ok(true) => hashed(password).map_or(Verdict::Right, Verdict::Outdated),
+            _ => Verdict::Wrong,
+        };
+    }
+    match stored.map(PasswordHash::new) {
+        Some(Ok(stored)) if Argon2::default().verify_password(password.as_bytes(), &stored).is_ok() => Verdict::Right,
+        Some(Ok(_)) => Verdict::Wrong,
+        _ => {
+            // The work, so that nobody learns from the time whether the login exists.
+            let _ = hashed(password);
+            Verdict::Wrong
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,9 +149,57 @@ mod tests {
         let stored = pool.hash("correct horse").await.unwrap();
         assert!(stored.starts_with("$argon2id$"), "{stored}");
         assert_ne!(stored, pool.hash("correct horse").await.unwrap(), "salted");
-        assert_eq!(pool.verify("correct horse", Some(stored.clone())).await, Ok(true));
-        assert_eq!(pool.verify("correct horse ", Some(stored)).await, Ok(false));
-        assert_eq!(pool.verify("correct horse", None).await, Ok(false));
-        assert_eq!(pool.verify("correct horse", Some("garbage".into())).await, Ok(false));
+        let check = async |password: &str, stored: Option<&str>, expected: Verdict| {
+            let verdict = pool.verify(password, stored.map(str::to_owned)).await.unwrap();
+            assert!(verdict == expected, "{password} {stored:?}");
+        };
+        check("correct horse", Some(&stored), Verdict::Right).await;
+        check("correct horse ", Some(&stored), Verdict::Wrong).await;
+        check("correct horse", None, Verdict::Wrong).await;
+        check("correct horse", Some("garbage"), Verdict::Wrong).await;
+    }
+
+    /// Hashes that others made: GLPI's of its first administrator, the one of PHP's manual, and libcrypt's.
+    #[test]
+    fn passwords_that_php_hashed_are_right_once_more() {
+        let check = |password: &str, stored: &str, is_right: bool| match judged(password, Some(stored)) {
+            Verdict::Outdated(renewed) => {
+                assert!(is_right && renewed.starts_with("$argon2id$"), "{password} {stored}");
+                assert!(judged(password, Some(&renewed)) == Verdict::Right);
+            }
+            verdict => assert!(!is_right && verdict == Verdict::Wrong, "{password} {stored}"),
+        };
+        let glpi = "$2y$10$rXXzbc2ShaiCldwkw4AZL.n.9QSH7c0c9XJAyyjrbL9BwmWditAYm";
+        check("glpi", glpi, true);
+        check("GLPI", glpi, false);
+        check("", glpi, false);
+        check("rasmuslerdorf", "$2a$07$usesomesillystringfore2uDLvp1Ii2e./U9C8sBjqp8I90dH6hi", true);
+        check("correct horse", "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e", true);
+        // PHP reads 72 bytes of a password.
+        let long = "$2y$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
+        check(&"x".repeat(72), long, true);
+        check(&"x".repeat(80), long, true);
+        check(&"x".repeat(71), long, false);
+    }
+
+    #[test]
+    fn other_hashes_are_not_taken_over() {
+        let rest = "abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
+        let check = |stored: &str, words: &str| match imported(stored) {
+            Ok(()) => assert_eq!(words, "", "{stored}"),
+            Err(why) => assert!(!words.is_empty() && why.contains(words), "{stored}: {why}"),
+        };
+        for good in ["$2y$10$", "$2b$04$", "$2a$14$"] {
+            check(&format!("{good}{rest}"), "");
+        }
+        check(&format!("$2y$15${rest}"), "cost");
+        check(&format!("$2y$31${rest}"), "cost");
+        check("0915bd0a5c6e56d8f38ca2b390857d4949073f41", "no bcrypt");
+        check("5f4dcc3b5aa765d61d8327deb882cf99", "no bcrypt");
+        for bad in ["$2x$10$", "$2y$+9$", "$2y$010$", "$1$"] {
+            check(&format!("{bad}{rest}"), "no bcrypt");
+        }
+        check(&format!("$2y$10${}é", &rest[2..]), "no bcrypt");
+        check("", "no bcrypt");
     }
 }

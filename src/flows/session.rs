@@ -5,7 +5,7 @@ use crate::{
     flows::{
         Flows,
         audit::{Actor, Deed},
-        passwords::Crowded,
+        passwords::{Crowded, Verdict},
         secrets,
     },
     ids::{AgentId, EntityId, PersonId},
@@ -116,17 +116,17 @@ impl Flows {
         password: &str,
     ) -> Result<Result<Option<String>, Crowded>, StoreError> {
         let (person, secret) = self.store.person_secret(login).await?.unzip();
-        match self.passwords.verify(password, secret.flatten()).await {
-            Err(crowded) => Ok(Err(crowded)),
-            Ok(false) => Ok(Ok(None)),
-            Ok(true) => match person {
-                Some(person) => {
-                    let terms = self.highest_terms(person).await?;
-                    self.open(Owner::Person(person), terms).await.map(|it| Ok(Some(it)))
-                }
-                None => Ok(Ok(None)),
-            },
+        let secret = secret.flatten();
+        let verdict = match self.passwords.verify(password, secret.clone()).await {
+            Ok(verdict) => verdict,
+            Err(crowded) => return Ok(Err(crowded)),
+        };
+        let Some(person) = person.filter(|_| verdict != Verdict::Wrong) else { return Ok(Ok(None)) };
+        if let (Verdict::Outdated(renewed), Some(outdated)) = (verdict, secret) {
+            self.store.renew_secret(person, outdated, renewed).await?;
         }
+        let terms = self.highest_terms(person).await?;
+        self.open(Owner::Person(person), terms).await.map(|it| Ok(Some(it)))
     }
 
     async fn open(&self, owner: Owner, terms: Terms) -> Result<String, StoreError> {

@@ -319,6 +319,20 @@ impl Store {
         Ok(self.row(question).await?.map(|row| (PersonId(row.int("person_id")), row.opt_text("secret"))))
     }
 
+    /// Stores another hash of the same password, unless there is a new password meanwhile. Nobody did this, so it is no deed.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn renew_secret(&self, id: PersonId, outdated: String, renewed: String) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let update = "update person set secret = $3 where person_id = $1 and secret = $2";
+                tx.execute(Statement::new(update, [int(id.0), text(outdated), text(renewed)])).await.map(drop)
+            })
+        })
+        .await
+    }
+
     /// Whether a person may do nothing outside these entities.
     ///
     /// # Errors

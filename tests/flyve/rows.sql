@@ -6,18 +6,23 @@ insert into glpi_entities (id, name, entities_id) values (0, 'Root entity', -1),
 insert into glpi_plugin_flyvemdm_entityconfigs (id, entities_id, agent_token_life, support_name, support_phone, download_url, device_limit)
     values (0, 0, 'P7D', 'Company desk', '', '', 0), (76, 76, 'P30D', '', '+33 1 23', 'https://apps.example.com/a.apk', 50),
     (77, 77, 'P7D', '', '', '', 0);
-insert into glpi_users (id, name, realname, firstname, phone, is_active, api_token) values
-    (2, 'glpi', 'Admin', 'Gert', '', 1, 'adminadminadminadminadminadminadminadmin'),
-    (5, 'ann@example.com', 'Doe', 'Ann', '0123', 1, 'annannannannannannannannannannannannanna'),
-    (6, 'bob', 'Roe', 'Bob', '', 1, null),
-    (7, 'nomail', 'Moe', 'Zoe', '', 1, null),
-    (20, 'flyvemdm-1', 'AZERTY', '', '', 1, 'agentagentagentagentagentagentagentagent'),
-    (21, 'flyvemdm-2', 'QWERTY', '', '', 1, 'otherotherotherotherotherotherotherother');
+-- The password of glpi is glpi, that of olaf is an md5, Lara's is kept by LDAP.
+insert into glpi_users (id, name, realname, firstname, phone, is_active, api_token, authtype, password) values
+    (2, 'glpi', 'Admin', 'Gert', '', 1, 'adminadminadminadminadminadminadminadmin', 1,
+        '$2y$10$rXXzbc2ShaiCldwkw4AZL.n.9QSH7c0c9XJAyyjrbL9BwmWditAYm'),
+    (5, 'ann@example.com', 'Doe', 'Ann', '0123', 1, 'annannannannannannannannannannannannanna', 1, ''),
+    (6, 'bob', 'Roe', 'Bob', '', 1, null, 1, '$2y$10$rXXzbc2ShaiCldwkw4AZL.n.9QSH7c0c9XJAyyjrbL9BwmWditAYm'),
+    (7, 'nomail', 'Moe', 'Zoe', '', 1, null, 1, ''),
+    (8, 'olaf', 'Old', 'Olaf', '', 1, null, 1, '5f4dcc3b5aa765d61d8327deb882cf99'),
+    (9, 'lara', 'Ldap', 'Lara', '', 1, null, 3, ''),
+    (20, 'flyvemdm-1', 'AZERTY', '', '', 1, 'agentagentagentagentagentagentagentagent', 1, ''),
+    (21, 'flyvemdm-2', 'QWERTY', '', '', 1, 'otherotherotherotherotherotherotherother', 1, '');
 insert into glpi_useremails (users_id, is_default, email) values
-    (2, 1, 'Gert@Example.com'), (5, 0, 'ann.doe@example.com'), (5, 1, 'ann@example.com'), (6, 1, 'bob@example.com');
+    (2, 1, 'Gert@Example.com'), (5, 0, 'ann.doe@example.com'), (5, 1, 'ann@example.com'), (6, 1, 'bob@example.com'),
+    (8, 1, 'olaf@example.com'), (9, 1, 'lara@example.com');
 insert into glpi_profilerights (profiles_id, name, rights) values (4, 'flyvemdm:agent', 19), (9, 'flyvemdm:agent', 4);
 insert into glpi_profiles_users (users_id, profiles_id, entities_id, is_recursive) values
-    (2, 4, 0, 1), (5, 9, 76, 0), (7, 4, 0, 1), (20, 10, 76, 0), (21, 10, 76, 0);
+    (2, 4, 0, 1), (5, 9, 76, 0), (7, 4, 0, 1), (8, 4, 76, 0), (9, 4, 76, 0), (20, 10, 76, 0), (21, 10, 76, 0);
 insert into glpi_computermodels (id, name) values (1, 'Pixel 2');
 insert into glpi_manufacturers (id, name) values (1, 'Google');
 insert into glpi_computers (id, entities_id, name, serial, uuid, users_id, computermodels_id, manufacturers_id, date_creation) values

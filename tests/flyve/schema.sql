@@ -13,7 +13,7 @@ create table glpi_users (
     id int not null auto_increment primary key, name varchar(255), password varchar(255), phone varchar(255), phone2 varchar(255),
     mobile varchar(255), realname varchar(255), firstname varchar(255), is_active tinyint(1) not null default 1,
     is_deleted tinyint(1) not null default 0, entities_id int not null default 0, profiles_id int not null default 0,
-    api_token varchar(255), unique key unicity (name)
+    api_token varchar(255), authtype int not null default 0, unique key unicity (name)
 ) engine=InnoDB default charset=utf8 collate=utf8_unicode_ci;
 create table glpi_useremails (
     id int not null auto_increment primary key, users_id int not null default 0, is_default tinyint(1) not null default 0,

@@ -88,7 +88,8 @@ async fn everything_comes_once_and_what_stays_behind_is_told() {
     for (kind, expected) in [
         ("entities", (2, 1, 0)),
         ("fleets", (2, 3, 0)),
-        ("users", (3, 0, 1)),
+        ("users", (5, 0, 1)),
+        ("passwords", (1, 0, 2)),
         ("computers", (3, 0, 0)),
         ("agents", (2, 0, 2)),
         ("invitations", (2, 0, 1)),
@@ -153,6 +154,47 @@ async fn everything_comes_once_and_what_stays_behind_is_told() {
     assert_eq!(sqlite::pairs(&server, question).await, [("Google Pixel 2".to_owned(), 1)]);
     assert_eq!(sqlite::number(&server, "select count(*) from geolocation").await, 3);
     assert_eq!(sqlite::number(&server, "select token_life_days from entity where entity_id = 76").await, 30);
+}
+
+/// Whether somebody may log in with login and password, as at GLPI.
+async fn logs_in(server: &Server, login: &str, password: &str) -> u16 {
+    let request =
+        reqwest::Client::new().get(format!("{}/initSession", server.http_url())).basic_auth(login, Some(password));
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn people_log_in_with_the_passwords_that_they_had() {
+    for settings in [vec![], vec![("MDMQ_DATABASE__URL", fresh_database())]] {
+        let settings: Vec<_> = settings.iter().map(|(key, value): &(_, String)| (*key, value.as_str())).collect();
+        let (server, flyve) = (Server::with(&settings).await, Flyve::new().await);
+        let report = move_in(&server, &flyve, &[]).await;
+        assert_eq!(count(&report, "passwords"), (1, 0, 2), "{report:#}");
+        assert!(why(&report, "passwords", 8).contains("no bcrypt hash"));
+        assert!(why(&report, "passwords", 9).contains("directory"));
+        assert!(report["notes"].to_string().contains("mdmq user change LOGIN"), "{report:#}");
+        assert!(!server.log().contains("$2y$"), "no hash in the log");
+
+        assert_eq!(logs_in(&server, "glpi", "GLPI").await, 401);
+        assert_eq!(logs_in(&server, "bob", "glpi").await, 401, "whoever has no profile there has no login here");
+        assert_eq!(logs_in(&server, "glpi", "glpi").await, 200);
+        // From now on it is our own hash, which a later run does not touch.
+        flyve.execute("update glpi_users set password = '$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e' where id = 2").await;
+        assert_eq!(count(&move_in(&server, &flyve, &[]).await, "passwords"), (0, 1, 2));
+        assert_eq!(logs_in(&server, "glpi", "glpi").await, 200);
+        assert_eq!(logs_in(&server, "glpi", "correct horse").await, 401);
+    }
+}
+
+#[tokio::test]
+async fn the_first_login_replaces_the_hash_of_another_server() {
+    let (mut server, flyve) = (Server::start().await, Flyve::new().await);
+    move_in(&server, &flyve, &[]).await;
+    assert_eq!(logs_in(&server, "glpi", "wrong").await, 401);
+    assert_eq!(logs_in(&server, "glpi", "glpi").await, 200);
+    assert!(server.stop().await.success());
+    let question = "select substr(secret, 1, 10), person_id is null from person where secret is not null";
+    assert_eq!(sqlite::pairs(&server, question).await, [("$argon2id$".to_owned(), 0)]);
 }
 
 #[tokio::test]

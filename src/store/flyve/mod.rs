@@ -36,15 +36,20 @@ pub struct Prepared {
     agents: Vec<plan_devices::Agent>,
 }
 
-/// Reads everything but positions. `is_hash` says whether a stored password can be verified here.
+/// Which stored passwords can be verified here.
+#[derive(Debug, Clone, Copy)]
+pub struct Hashes {
+    /// Of devices.
+    pub of_device: fn(&str) -> bool,
+    /// Of people; a refusal says why, behind "the password".
+    pub of_person: fn(&str) -> Result<(), &'static str>,
+}
+
+/// Reads everything but positions.
 ///
 /// # Errors
 /// The other database failed.
-pub async fn prepare(
-    source: &mut Source,
-    is_hash: impl Fn(&str) -> bool,
-    dry_run: bool,
-) -> Result<Prepared, SourceError> {
+pub async fn prepare(source: &mut Source, hashes: Hashes, dry_run: bool) -> Result<Prepared, SourceError> {
     let tables = Tables::read(source).await?;
     // The plugin's own name for its installation holds when the database is reached another way.
     let instance = source.setting("instance_id").await?.filter(|it| !it.is_empty());
@@ -52,9 +57,9 @@ pub async fn prepare(
     let digits: String = Sha256::digest(name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let mut report = Report { source: source.name().to_owned(), dry_run, ..Report::default() };
     let entities = plan::entities(&tables, &mut report);
-    let people = plan::people(&tables, &mut report);
+    let people = plan::people(&tables, hashes.of_person, &mut report);
     let fleets = plan::fleets(&tables);
     let computers = plan_devices::computers(&tables);
-    let agents = plan_devices::agents(&tables, &computers, is_hash, &mut report);
+    let agents = plan_devices::agents(&tables, &computers, hashes.of_device, &mut report);
     Ok(Prepared { source: format!("flyve:{digits}"), report, tables, entities, people, fleets, computers, agents })
 }

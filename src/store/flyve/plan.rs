@@ -11,6 +11,8 @@ const RIGHT_UPDATE: i64 = 2;
 const RIGHT_READ: i64 = 1;
 /// The right of the plugin that tells administrators from others.
 const AGENT_RIGHT: &str = "flyvemdm:agent";
+/// `authtype` of users whose password is in GLPI's own table; more are asked for elsewhere, 0 never logged in.
+const KEPT_BY_GLPI: i64 = 1;
 /// Longest token life that Flyve took.
 const TOKEN_LIFE_DAYS_MAX: i64 = 180;
 
@@ -38,6 +40,8 @@ pub struct Person {
     pub phone: String,
     pub phone2: String,
     pub is_active: bool,
+    /// Hash of the password, where it can be verified here.
+    pub secret: Option<String>,
     pub api_token: String,
     /// Whether the token travelled in a deeplink.
     pub is_invited: bool,
@@ -116,7 +120,7 @@ fn days(life: &str) -> Option<i64> {
 }
 
 /// The people who have to do with devices: invited, owners, or with a profile that may. The accounts of agents are no people.
-pub fn people(tables: &Tables, report: &mut Report) -> Vec<Person> {
+pub fn people(tables: &Tables, is_password: fn(&str) -> Result<(), &'static str>, report: &mut Report) -> Vec<Person> {
     let accounts: HashSet<i64> = tables.agents.iter().map(|it| it.int("users_id")).filter(|id| *id > 0).collect();
     let on_devices: HashSet<i64> = tables.agents.iter().map(|it| it.int("computers_id")).collect();
     let owners = tables.computers.iter().filter(|it| on_devices.contains(&it.int("id"))).map(|it| it.int("users_id"));
@@ -145,8 +149,10 @@ pub fn people(tables: &Tables, report: &mut Report) -> Vec<Person> {
         } else if user.flag("is_deleted") {
             report.skip("users", id, &login, "is in the dustbin");
         } else {
+            let profiles = profiles.get(&id).cloned().unwrap_or_default();
             people.push(Person {
                 id,
+                secret: if profiles.is_empty() { None } else { secret(user, is_password, report) },
                 login,
                 emails,
                 firstname: user.text("firstname"),
@@ -156,14 +162,27 @@ pub fn people(tables: &Tables, report: &mut Report) -> Vec<Person> {
                 is_active: user.flag("is_active"),
                 api_token: user.raw("api_token"),
                 is_invited: invited.contains(&id),
-                profiles: profiles.get(&id).cloned().unwrap_or_default(),
+                profiles,
             });
         }
     }
-    if people.iter().any(|it| it.profiles.iter().any(|(name, ..)| *name != "guest")) {
-        report.note("passwords of GLPI users are not taken over; give administrators new ones");
+    if report.taken.get("passwords").is_some_and(|it| it.skipped > 0) {
+        report.note("people whose passwords stay behind need new ones: mdmq user change LOGIN --password-file FILE");
     }
     people
+}
+
+/// The hash of somebody's password, if it can be verified here.
+fn secret(user: &Line, is_password: fn(&str) -> Result<(), &'static str>, report: &mut Report) -> Option<String> {
+    let (stored, kept_by) = (user.raw("password"), user.int("authtype"));
+    let why = match is_password(&stored) {
+        _ if stored.is_empty() && kept_by <= KEPT_BY_GLPI => return None,
+        _ if kept_by != KEPT_BY_GLPI => "is not GLPI's own: a directory or a mail server is asked at each login",
+        Ok(()) => return Some(stored),
+        Err(why) => why,
+    };
+    report.skip("passwords", user.int("id"), &user.text("name"), format!("the password {why}"));
+    None
 }
 
 /// By user: guests by the plugin's own setting, administrators by what their profile may do with agents.
@@ -269,11 +288,30 @@ mod tests {
             ..Tables::default()
         };
         let mut report = Report::default();
-        let found = people(&tables, &mut report);
+        let found = people(&tables, |_| Ok(()), &mut report);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].emails, ["first@x.example", "second@x.example"]);
         assert_eq!(found[0].profiles, [("guest", 0, true), ("administrator", 0, true)]);
         let why: Vec<&str> = report.skipped.iter().map(|it| it.why.as_str()).collect();
         assert_eq!(why, ["has no e-mail address", "is in the dustbin"]);
+    }
+
+    #[test]
+    fn passwords_come_when_glpi_keeps_them_and_they_can_be_verified() {
+        let check = |stored: &str, authtype: &str, expected: Option<&str>, why: &str| {
+            let user = Line::of(&["id", "name", "password", "authtype"], &["7", "ann", stored, authtype]);
+            let mut report = Report::default();
+            let is_good = |it: &str| if it == "good" { Ok(()) } else { Err("is bad") };
+            assert_eq!(secret(&user, is_good, &mut report).as_deref(), expected, "{stored} {authtype}");
+            let told: Vec<&str> = report.skipped.iter().map(|it| it.why.as_str()).collect();
+            assert!(told.len() == usize::from(!why.is_empty()) && told.iter().all(|it| it.contains(why)), "{told:?}");
+        };
+        check("good", "1", Some("good"), "");
+        check("md5", "1", None, "the password is bad");
+        check("", "1", None, "");
+        check("", "0", None, "");
+        check("good", "0", None, "not GLPI's own");
+        check("good", "3", None, "not GLPI's own");
+        check("", "3", None, "directory");
     }
 }

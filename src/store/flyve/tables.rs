@@ -35,7 +35,8 @@ tables! {
     settings: "glpi_plugin_flyvemdm_entityconfigs" ["id", "agent_token_life", "support_name", "support_phone",
         "support_website", "support_email", "support_address", "download_url", "device_limit"];
     /// People, and the accounts of agents.
-    users: "glpi_users" ["id", "name", "realname", "firstname", "phone", "phone2", "is_active", "is_deleted", "api_token"];
+    users: "glpi_users" ["id", "name", "realname", "firstname", "phone", "phone2", "is_active", "is_deleted", "api_token",
+        "password", "authtype"];
     /// Their addresses.
     emails: "glpi_useremails" ["id", "users_id", "email", "is_default"];
     /// What they may do where.

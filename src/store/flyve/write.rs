@@ -347,6 +347,14 @@ impl Move<'_> {
                 .await?;
             }
         }
+        if let Some(secret) = &person.secret {
+            // What somebody set here counts more, and so does what a login here made of an earlier run's hash.
+            let update = "update person set secret = $2 where person_id = $1 and secret is null";
+            match self.run(update, [ours.into(), secret.as_str().into()]).await? {
+                0 => self.report.updated("passwords"),
+                _ => self.report.added("passwords"),
+            }
+        }
         if !person.api_token.is_empty() {
             let (hash, owner) = ((self.secrets.hash)(&person.api_token), Owner::Person(PersonId(ours)));
             // A token that travelled by mail is good for guests only, whatever else its owner may do.
