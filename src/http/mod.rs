@@ -13,6 +13,7 @@ mod crl;
 pub mod error;
 mod items;
 mod openapi;
+mod precondition;
 pub mod range;
 pub mod upload;
 mod visitor;

@@ -162,6 +162,25 @@ async fn ranges_follow_the_table_of_the_specification() {
         assert_eq!((answer.status, answer.body.len(), answer.header("etag")), (status, bytes, tag.as_str()));
     }
 
+    let (past, future) = ("Fri, 02 Sep 2016 13:57:41 GMT", "Fri, 02 Sep 2101 13:57:41 GMT");
+    for (name, value, range, status) in [
+        ("If-Match", tag.as_str(), "bytes=1-2", 206),
+        ("If-Match", "\"other\"", "bytes=1-2", 412),
+        ("If-Match", "\"other\"", "bytes=99999-", 412),
+        ("If-Unmodified-Since", future, "bytes=1-2", 206),
+        ("If-Unmodified-Since", past, "bytes=1-2", 412),
+        ("If-Modified-Since", future, "bytes=1-2", 304),
+        ("If-Modified-Since", past, "bytes=1-2", 206),
+    ] {
+        let headers = [("Accept", OCTETS), ("Session-Token", &world.session), (name, value), ("Range", range)];
+        let answer = world.get(&path, &headers).await;
+        assert_eq!(answer.status, status, "{name}: {value}");
+        if status == 412 {
+            let [code, _]: [String; 2] = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(code, "ERROR_PRECONDITION_FAILED", "agents read two strings");
+        }
+    }
+
     let one = world.file("one.bin", b"x").await;
     rows_hold(
         &world,
