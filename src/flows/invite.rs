@@ -223,24 +223,6 @@ impl Flows {
         Ok(if removed { Ok(()) } else { Err(absent(id)) })
     }
 
-    /// Whom the people of a tenant ask: its own settings, those above it, the configuration.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn help_desk(&self, entity: EntityId) -> Result<HelpDesk, StoreError> {
-        let told = &self.config.enrollment;
-        let configured = HelpDesk {
-            name: told.support_name.clone(),
-            phone: told.support_phone.clone(),
-            website: told.support_website.clone(),
-            email: told.support_email.clone(),
-            address: told.support_address.clone(),
-            download_url: told.download_url.clone(),
-        };
-        let rows = self.store.rows(sql::help_desks(entity)).await?;
-        Ok(HelpDesk::inherited(rows.iter().map(sql::help_desk).chain([configured])))
-    }
-
     /// The link that carries these tokens.
     pub(super) fn link(&self, id: InvitationId, at: Timestamp, help_desk: &HelpDesk) -> Deeplink {
         Deeplink {

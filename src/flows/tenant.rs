@@ -1,5 +1,7 @@
 //! Settings of tenants: what is inherited stays inherited, unless somebody says otherwise (spec/admin.md §5).
 
+use std::{collections::HashMap, iter::successors};
+
 use serde::Serialize;
 
 use super::{Flows, administer::NAME_CHARS_MAX};
@@ -14,6 +16,8 @@ use crate::{
 
 /// Days that an invitation may be valid.
 const TOKEN_LIFE_DAYS_MAX: i64 = 180;
+/// Tenants above one that are asked for what it inherits.
+const LEVELS_MAX: usize = 100;
 /// Characters of an address or a URL.
 const TEXT_CHARS_MAX: usize = 2000;
 
@@ -53,6 +57,37 @@ pub struct SettingsView {
 }
 
 impl Flows {
+    /// Whom the people of a tenant ask: its own settings, those above it, the configuration.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn help_desk(&self, entity: EntityId) -> Result<HelpDesk, StoreError> {
+        Ok(self.help_desks(&[entity]).await?.remove(&entity).unwrap_or_default())
+    }
+
+    /// The same of each of these tenants, with one question for all.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn help_desks(&self, entities: &[EntityId]) -> Result<HashMap<EntityId, HelpDesk>, StoreError> {
+        let told = &self.config.enrollment;
+        let configured = HelpDesk {
+            name: told.support_name.clone(),
+            phone: told.support_phone.clone(),
+            website: told.support_website.clone(),
+            email: told.support_email.clone(),
+            address: told.support_address.clone(),
+            download_url: told.download_url.clone(),
+        };
+        let known = self.store.own_help_desks(entities).await?;
+        let shown = |entity: &EntityId| {
+            let levels = successors(known.get(entity), |it| it.parent.and_then(|above| known.get(&above)));
+            let own = levels.take(LEVELS_MAX).map(|it| it.own.clone());
+            (*entity, HelpDesk::inherited(own.chain([configured.clone()])))
+        };
+        Ok(entities.iter().map(shown).collect())
+    }
+
     /// The settings of a tenant. `None`: there is no such tenant.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub(super) use fleets::{FLEET_FROM_BELOW, FLEET_WITHIN};
 pub use fleets::{FleetChange, NewFleet};
 pub use import::{BAD_LINES_MAX, BadLine, StagedAgent};
 pub use orders::CommandView;
-pub use settings::StoredSettings;
+pub use settings::{OwnHelpDesk, StoredSettings};
 
 /// Rows that one list shows at most.
 pub const LIST_ROWS_MAX: i64 = 100_000;

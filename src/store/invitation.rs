@@ -11,11 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{AgentId, EntityId, InvitationId, PersonId},
-    mdm::help_desk::HelpDesk,
 };
-
-/// Levels of tenants that settings are inherited over.
-const LEVELS_MAX: i64 = 100;
 
 /// Who is invited where.
 #[derive(Debug, Clone)]
@@ -201,31 +197,6 @@ pub fn log_of(invitation: InvitationId) -> Statement {
         "select created_at, event from invitation_log where invitation_id = $1 order by invitation_log_id limit $2",
         [invitation.0.into(), super::enroll::LOG_LINES_PER_INVITATION_MAX.into()],
     )
-}
-
-/// Asks for the help desks of a tenant and of those above it, nearest first.
-pub fn help_desks(entity: EntityId) -> Statement {
-    Statement::new(
-        "with recursive up (entity_id, parent_id, level) as (\
-         select entity_id, parent_id, 0 from entity where entity_id = $1 \
-         union all select e.entity_id, e.parent_id, up.level + 1 from entity e join up on e.entity_id = up.parent_id \
-         where up.level < $2) \
-         select e.support_name, e.support_phone, e.support_website, e.support_email, e.support_address, e.download_url \
-         from up join entity e on e.entity_id = up.entity_id order by up.level",
-        [entity.0.into(), LEVELS_MAX.into()],
-    )
-}
-
-/// Reads one row of [`help_desks`].
-pub fn help_desk(row: &Row) -> HelpDesk {
-    HelpDesk {
-        name: row.text("support_name"),
-        phone: row.text("support_phone"),
-        website: row.text("support_website"),
-        email: row.text("support_email"),
-        address: row.text("support_address"),
-        download_url: row.text("download_url"),
-    }
 }
 
 /// Writes an invitation down, with its person where he is new. It cannot be used before [`seal`] gave it its token.

@@ -4,12 +4,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Asked, answer, object, params, piece, settings};
 use crate::{
     http::error::ApiError,
-    ids::{EntityId, PersonId},
+    ids::PersonId,
     mdm::rights::Verb,
     store::items::{ItemType, Purpose, Wanted, moment},
 };
@@ -26,9 +26,7 @@ pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Re
         return Err(if is_there { ApiError::no_right() } else { ApiError::no_item() });
     };
     let mut members = object(asked.flows, of, values, has_links(asked));
-    if of.name == "PluginFlyvemdmEntityConfig" {
-        settings::complete(asked, EntityId(id), &mut members).await?;
-    }
+    complete(asked, of, std::slice::from_mut(&mut members)).await?;
     let modified = members.get("date_mod").and_then(Value::as_str).and_then(moment);
     let mut response = answer(StatusCode::OK, &Value::Object(members));
     if let Some(date) = modified.and_then(|it| HeaderValue::try_from(it.http()).ok()) {
@@ -77,8 +75,15 @@ async fn listed(asked: &Asked<'_>, of: &'static ItemType, mut wanted: Wanted) ->
     let range = params::content_range(window, &page)?;
     let is_whole = i64::try_from(page.rows.len()).is_ok_and(|it| it == page.total) || window.count == 0;
     let has_links = has_links(asked);
-    let rows = page.rows.into_iter().map(|values| Value::Object(object(asked.flows, of, values, has_links)));
-    Ok(piece(of, &rows.collect(), &range, is_whole))
+    let rows = page.rows.into_iter().map(|values| object(asked.flows, of, values, has_links));
+    let mut rows: Vec<_> = rows.collect();
+    complete(asked, of, &mut rows).await?;
+    Ok(piece(of, &rows.into_iter().map(Value::Object).collect(), &range, is_whole))
+}
+
+/// Adds what does not stand in the rows themselves.
+async fn complete(asked: &Asked<'_>, of: &ItemType, page: &mut [Map<String, Value>]) -> Result<(), ApiError> {
+    if of.name == "PluginFlyvemdmEntityConfig" { settings::complete(asked, page).await } else { Ok(()) }
 }
 
 fn has_links(asked: &Asked<'_>) -> bool {

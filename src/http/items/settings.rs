@@ -11,6 +11,7 @@ use crate::{
     flows::tenant::SettingsChange,
     http::{agents::number, error::ApiError},
     ids::EntityId,
+    mdm::help_desk::HelpDesk,
 };
 
 /// The value is that of an entity above, or of the configuration.
@@ -18,9 +19,18 @@ const INHERITED: i64 = -2;
 /// The value is the entity's own.
 const OWN: i64 = -3;
 
-/// Fills in what is inherited, and marks it.
-pub async fn complete(asked: &Asked<'_>, entity: EntityId, members: &mut Map<String, Value>) -> Result<(), ApiError> {
-    let shown = asked.flows.help_desk(entity).await?;
+/// Fills in what is inherited, and marks it, in every item of a page.
+pub async fn complete(asked: &Asked<'_>, page: &mut [Map<String, Value>]) -> Result<(), ApiError> {
+    let entity_of = |members: &Map<String, Value>| EntityId(number(members.get("id")).unwrap_or_default());
+    let entities: Vec<EntityId> = page.iter().map(entity_of).collect();
+    let mut shown = asked.flows.help_desks(&entities).await?;
+    for (members, entity) in page.iter_mut().zip(entities) {
+        fill_in(asked, members, shown.remove(&entity).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn fill_in(asked: &Asked<'_>, members: &mut Map<String, Value>, shown: HelpDesk) {
     for (name, value) in [
         ("support_name", shown.name),
         ("support_phone", shown.phone),
@@ -37,7 +47,6 @@ pub async fn complete(asked: &Asked<'_>, entity: EntityId, members: &mut Map<Str
         let days = asked.flows.config.enrollment.invitation_life_s.div_ceil(86_400);
         members.insert("agent_token_life".into(), format!("P{days}D").into());
     }
-    Ok(())
 }
 
 /// By an administrator. What equals the inherited value stays inherited; `entities_id`, `enroll_token` and `managed`, which nobody

@@ -1,16 +1,19 @@
 //! Settings of tenants, as rows. An empty text is inherited.
 
+use std::collections::HashMap;
+
 use super::{Answer, absent_entity, int};
 use crate::{
     ids::EntityId,
     mdm::{
         audit::{Action, Deed, Subject},
         help_desk::HelpDesk,
+        rights::Scope,
     },
     store::{
         Store, StoreError,
-        db::{Statement, Value},
-        invitation,
+        db::{Row, Statement, Value},
+        scope,
     },
 };
 
@@ -51,13 +54,49 @@ impl StoredSettings {
     }
 }
 
+/// What a tenant says itself of its help desk, and who is asked for the rest.
+#[derive(Debug, Clone)]
+pub struct OwnHelpDesk {
+    /// The tenant above.
+    pub parent: Option<EntityId>,
+    /// Its own.
+    pub own: HelpDesk,
+}
+
 impl Store {
     /// What a tenant says itself of its help desk. `None`: there is no such tenant.
     ///
     /// # Errors
     /// The database failed.
     pub async fn own_help_desk(&self, entity: EntityId) -> Result<Option<HelpDesk>, StoreError> {
-        Ok(self.row(invitation::help_desks(entity)).await?.as_ref().map(invitation::help_desk))
+        Ok(self.own_help_desks(&[entity]).await?.remove(&entity).map(|it| it.own))
+    }
+
+    /// What these tenants and all above them say of their help desks, in one question: each has one row, however many are below it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn own_help_desks(&self, entities: &[EntityId]) -> Result<HashMap<EntityId, OwnHelpDesk>, StoreError> {
+        let scope = Scope::Entities(entities.iter().map(|it| (*it, false)).collect());
+        let mut args = Vec::new();
+        let wanted = scope::condition("entity_id in {scope}", "entity_id in {above}", &scope, &mut args);
+        let sql = format!(
+            "select entity_id, parent_id, support_name, support_phone, support_website, support_email, support_address, \
+             download_url from entity where {}",
+            wanted.unwrap_or_else(|| "true".into())
+        );
+        let read = |row: &Row| {
+            let own = HelpDesk {
+                name: row.text("support_name"),
+                phone: row.text("support_phone"),
+                website: row.text("support_website"),
+                email: row.text("support_email"),
+                address: row.text("support_address"),
+                download_url: row.text("download_url"),
+            };
+            (EntityId(row.int("entity_id")), OwnHelpDesk { parent: row.opt_int("parent_id").map(EntityId), own })
+        };
+        Ok(self.rows(Statement::new(sql, args)).await?.iter().map(read).collect())
     }
 
     /// Days that invitations of a tenant are valid (none: as configured), and its device limit (0: as configured).

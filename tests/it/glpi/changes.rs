@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Desk, PARIS, World, input};
-use crate::support::enrollment;
+use crate::support::{enrollment, server::rows};
 
 #[tokio::test]
 async fn fleets_are_made_renamed_and_removed_one_or_many() {
@@ -129,6 +129,15 @@ async fn settings_of_entities_are_inherited_and_marked() {
     desk.notes("PUT", "/PluginFlyvemdmEntityConfig/69", input(json!({"enroll_token": "x"}))).await;
     desk.notes("PUT", "/PluginFlyvemdmEntityConfig/4711", input(json!({"support_phone": ""}))).await;
     desk.get("/PluginFlyvemdmEntityConfig/0").await;
+    // A list says the same as each of its items alone, also of what comes from outside the list.
+    let list = desk.get("/PluginFlyvemdmEntityConfig").await.body;
+    for item in rows(&list) {
+        let alone = desk.ask("GET", &format!("/PluginFlyvemdmEntityConfig/{}", item["id"]), None).await.body;
+        assert_eq!(item, &alone);
+    }
+    let lyon = Desk::with_profile(&world.server, "lea", "viewer", 69).await;
+    let below = lyon.ask("GET", "/PluginFlyvemdmEntityConfig", None).await.body;
+    assert_eq!((rows(&below).len(), &below[0]["support_name"]), (1, &json!("Paris desk")), "{below}");
     let agent = Desk::with_token(&world.server, world.lyon.settings["api_token"].as_str().unwrap()).await;
     let seen = agent.ask("GET", "/PluginFlyvemdmEntityConfig/69", None).await;
     assert_eq!((seen.status, &seen.body["_support_name"], &seen.body["_support_phone"]), (200, &json!(-2), &json!(-2)));
