@@ -185,7 +185,7 @@ fn describe_items(of: &ItemType, paths: &mut Map<String, Value>) {
     let session = || json!([{"session": []}]);
     let least = |profile: Option<crate::mdm::rights::Profile>| profile.map_or("nobody", |it| it.as_str());
     let window = ["range", "sort", "order"];
-    let list = [&window[..], &["searchText[]", "get_hateoas"]].concat();
+    let list = [&window[..], &["searchText[]", "get_hateoas", "expand_dropdowns"]].concat();
     let find = [&window[..], &["criteria[]", "forcedisplay[]", "uid_cols", "withindexes"]].concat();
     let rights = |verb: Verb| {
         let needed = match verb {
@@ -205,7 +205,8 @@ fn describe_items(of: &ItemType, paths: &mut Map<String, Value>) {
     item(format!("/{name}"), "get", "a list", Verb::Read, &list);
     // Files and packages are handed out as they are with `alt=media`, or for `Accept: application/octet-stream`.
     let has_content = matches!(name, "PluginFlyvemdmFile" | "PluginFlyvemdmPackage");
-    let one: &[&str] = if has_content { &["get_hateoas", "alt"] } else { &["get_hateoas"] };
+    let one: &[&str] =
+        if has_content { &["get_hateoas", "expand_dropdowns", "alt"] } else { &["get_hateoas", "expand_dropdowns"] };
     item(format!("/{name}/{{id}}"), "get", "one", Verb::Read, one);
     item(format!("/search/{name}"), "get", "search", Verb::Read, &find);
     item(format!("/listSearchOptions/{name}"), "get", "what can be searched for", Verb::Read, &[]);

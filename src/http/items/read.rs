@@ -11,7 +11,7 @@ use crate::{
     http::error::ApiError,
     ids::PersonId,
     mdm::rights::Verb,
-    store::items::{ItemType, Purpose, Wanted, moment},
+    store::items::{ItemType, Purpose, Wanted, item_type, moment},
 };
 
 pub async fn one(asked: &Asked<'_>, of: &'static ItemType, id: i64) -> Result<Response, ApiError> {
@@ -83,7 +83,27 @@ async fn listed(asked: &Asked<'_>, of: &'static ItemType, mut wanted: Wanted) ->
 
 /// Adds what does not stand in the rows themselves.
 async fn complete(asked: &Asked<'_>, of: &ItemType, page: &mut [Map<String, Value>]) -> Result<(), ApiError> {
-    if of.name == "PluginFlyvemdmEntityConfig" { settings::complete(asked, page).await } else { Ok(()) }
+    if of.name == "PluginFlyvemdmEntityConfig" {
+        settings::complete(asked, page).await?;
+    }
+    if asked.request.is_on("expand_dropdowns") { name_links(asked, of, page).await } else { Ok(()) }
+}
+
+/// Puts names in the place of numbers of other items, with one question per member that is one. As in GLPI, 0 stays 0 where it is
+/// nothing, and what is gone or has no name is an empty text.
+async fn name_links(asked: &Asked<'_>, of: &ItemType, page: &mut [Map<String, Value>]) -> Result<(), ApiError> {
+    for field in of.fields {
+        let Some(linked) = item_type(field.link) else { continue };
+        let number = |value: &Value| value.as_i64().filter(|it| *it != 0 || field.link == "Entity");
+        let numbers = page.iter().filter_map(|members| members.get(field.name).and_then(number)).collect();
+        let names = asked.flows.store.names(linked, &numbers, asked.flows.clock.now()).await?;
+        for value in page.iter_mut().filter_map(|members| members.get_mut(field.name)) {
+            if let Some(id) = number(value) {
+                *value = names.get(&id).cloned().unwrap_or_default().into();
+            }
+        }
+    }
+    Ok(())
 }
 
 fn has_links(asked: &Asked<'_>) -> bool {

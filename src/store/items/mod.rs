@@ -1,6 +1,8 @@
 //! Items as GLPI's API knows them: the table of their types, and the questions about them. One row per type; what is asked of all types
 //! alike is asked here. Reads only: changes are stories of their own.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::Value as Json;
 
 use super::{
@@ -126,6 +128,11 @@ impl ItemType {
         self.visible.is_empty()
     }
 
+    /// What people call an item: where it hangs in a tree, else its name.
+    fn name_field(&self) -> Option<&'static Field> {
+        ["completename", "name"].iter().find_map(|name| self.fields.iter().find(|it| it.name == *name))
+    }
+
     /// The option with this number.
     pub fn option(&self, number: u16) -> Option<&'static SearchOption> {
         self.options.iter().find(|it| it.number == number)
@@ -241,6 +248,26 @@ impl Store {
     ) -> Result<Page, StoreError> {
         let columns: Vec<Column> = shown.iter().map(|it| Column { sql: it.sql, kind: it.kind }).collect();
         self.page(of, sight, wanted, window, &columns).await
+    }
+
+    /// What people call these items, in sight or not: GLPI names what an item is linked to whoever asks. What is gone, and what has no
+    /// name, is not in the answer.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn names(
+        &self,
+        of: &'static ItemType,
+        ids: &BTreeSet<i64>,
+        now: Timestamp,
+    ) -> Result<HashMap<i64, String>, StoreError> {
+        let Some(name) = of.name_field().filter(|_| !ids.is_empty()) else { return Ok(HashMap::new()) };
+        let mut question = Question { of, conditions: Vec::new(), args: Vec::new() };
+        let numbers: Vec<String> = ids.iter().map(|id| question.arg(Value::Int(Some(*id)))).collect();
+        question.only(format!("{} in ({})", of.key, numbers.join(", ")));
+        let columns = [Column { sql: of.key, kind: Kind::Int }, Column { sql: name.sql, kind: name.kind }];
+        let rows = self.rows(question.select(&columns, "", now)).await?;
+        Ok(rows.iter().filter_map(|row| Some((row.opt_int("c0")?, row.opt_text("c1")?))).collect())
     }
 
     async fn page(

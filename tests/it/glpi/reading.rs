@@ -16,6 +16,42 @@ async fn both_databases_answer_alike() {
     let great = World::with(&[("MDMQ_DATABASE__URL", &fresh_database())]).await;
     assert_eq!(all_types(&lite).await, all_types(&great).await);
     assert_eq!(all_criteria(&lite).await, all_criteria(&great).await);
+    assert_eq!(all_names(&lite).await, all_names(&great).await);
+}
+
+#[tokio::test]
+async fn names_stand_in_the_place_of_numbers_on_request() {
+    insta::assert_snapshot!(all_names(&World::new().await).await);
+}
+
+async fn all_names(world: &World) -> String {
+    let server = &world.server;
+    server.cli(&["task", "add", "--agent", "PARIS1", "--policy", "disableWifi", "--value", "1"]).await;
+    server.cli(&["user", "add", "opa", "--email", "opa@example.org", "--profile", "operator", "--entity", "76"]).await;
+    server.cli(&["invite", "--email", "opa@example.org", "--entity", "69", "--no-mail"]).await;
+    let mut desk = Desk::of(server).await;
+    for path in [
+        "/PluginFlyvemdmAgent/1?expand_dropdowns=true",
+        "/PluginFlyvemdmAgent/1?expand_dropdowns=false&get_hateoas=0",
+        "/PluginFlyvemdmAgent?expand_dropdowns=1&get_hateoas=0",
+        "/PluginFlyvemdmFleet?expand_dropdowns=1&get_hateoas=0",
+        "/Entity/69/PluginFlyvemdmFleet?expand_dropdowns=1",
+        // The root is below nothing.
+        "/Entity?expand_dropdowns=1&get_hateoas=0",
+        "/PluginFlyvemdmEntityConfig/69?expand_dropdowns=1",
+        "/PluginFlyvemdmInvitation?expand_dropdowns=1&get_hateoas=0",
+        "/UserEmail?expand_dropdowns=1&get_hateoas=0",
+        "/Computer/2?expand_dropdowns=1",
+        // A task has no name.
+        "/PluginFlyvemdmTaskstatus/1?expand_dropdowns=1",
+        "/PluginFlyvemdmTask/1?expand_dropdowns=1",
+        "/PluginFlyvemdmPolicy/9?expand_dropdowns=1",
+        "/PluginFlyvemdmPolicyCategory?expand_dropdowns=1&get_hateoas=0&range=0-1",
+    ] {
+        let said = desk.get(path).await;
+        assert!(matches!(said.status, 200 | 206), "{path}: {said:?}");
+    }
+    desk.transcript()
 }
 
 async fn all_types(world: &World) -> String {
