@@ -189,7 +189,7 @@ impl Attempt {
             has_system_permission: is_set(input.get("has_system_permission")),
             inventory: sent_inventory(input.get("inventory")),
             csr: input.get("csr").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            serial: field(input, "_serial"),
+            serial: identity(input, "_serial"),
             uuid: field(input, "_uuid"),
             mdm_type: field(input, "type"),
             notification_type: field(input, "notification_type"),
@@ -336,8 +336,17 @@ pub fn sent_inventory(member: Option<&Value>) -> SentInventory {
 
 /// A text member, without what databases and topics cannot carry.
 fn field(input: &Map<String, Value>, name: &str) -> String {
+    cleaned(&text(input, name))
+}
+
+/// A text member that names the device. What topics cannot carry stays in it and is refused: without it, it would name another one.
+fn identity(input: &Map<String, Value>, name: &str) -> String {
+    text(input, name).trim().chars().take(FIELD_CHARS_MAX).collect()
+}
+
+fn text(input: &Map<String, Value>, name: &str) -> String {
     match input.get(name) {
-        Some(Value::String(text)) => cleaned(text),
+        Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
         _ => String::new(),
     }
@@ -403,6 +412,7 @@ mod tests {
         assert_eq!((accepted.serial.as_str(), accepted.uuid.as_str(), accepted.mdm_type), ("AZERTY", "U-1", "android"));
         assert!(verdict(json!({"type": null, "_uuid": null})).is_ok());
         assert_eq!(verdict(json!({"_serial": "", "_uuid": "U"})).unwrap().serial.as_str(), "U");
+        assert_eq!(verdict(json!({"_serial": " AZERTY\r\n"})).unwrap().serial.as_str(), "AZERTY");
         assert_eq!(verdict(json!({"type": "apple"})).unwrap().mdm_type, "apple");
     }
 
@@ -414,7 +424,9 @@ mod tests {
         check(json!({"notification_type": "fcm"}), "FCM service is not available");
         check(json!({"notification_type": "pigeon"}), "Notification settings are invalid");
         check(json!({"_serial": {}, "_uuid": null}), "One of serial and uuid is mandatory");
-        check(json!({"_serial": "a/b"}), "a serial must not contain '/', '+', '#' or control characters");
+        for bad in ["a/b", "a\0b", "AZERTY\0", "\0", "a\nb", "a\u{7f}b", "a\u{85}b"] {
+            check(json!({"_serial": bad}), "a serial must not contain '/', '+', '#' or control characters");
+        }
         check(json!({"inventory": ""}), "Device inventory XML is mandatory");
         check(json!({"inventory": 7}), "Device inventory XML is mandatory");
         check(json!({"inventory": base64("  ")}), "Device inventory XML is mandatory");
