@@ -13,6 +13,7 @@ use std::{
 
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
@@ -36,8 +37,8 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     net::{
-        handshake::Handshakes,
         listener,
+        threads::Threads,
         tls::Tls,
         web::{self, Web},
     },
@@ -86,7 +87,9 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let ports = sockets.ports();
     tell(&flows, &ports);
     let (stopping, stopped) = watch::channel(false);
-    let mut tasks = sockets.serve(&flows, &tls, &stopped)?;
+    // They end after everything else: connections to a database may have been opened there.
+    let threads = Threads::start()?;
+    let mut tasks = sockets.serve(&flows, &tls, &stopped, &threads);
     if let Some(mailer) = mailer {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
@@ -219,16 +222,17 @@ impl Sockets {
     }
 
     /// Starts a task per listener. MQTT listeners end when the process does; HTTP ones finish their requests first.
-    fn serve(self, flows: &Arc<Flows>, tls: &Arc<Tls>, stopped: &watch::Receiver<bool>) -> Result<Tasks, String> {
-        let handshakes = Handshakes::start(Duration::from_secs(flows.config.mqtt.handshake_timeout_s.into()))?;
-        let security = Some((tls.clone(), handshakes));
-        let mut tasks = Tasks::new();
-        for (socket, security) in [(self.mqtt_tls, security.clone()), (self.mqtt_tcp, None)] {
-            if let Some(socket) = socket {
-                tokio::spawn(listener::serve(flows.clone(), socket, security));
-            }
+    fn serve(self, flows: &Arc<Flows>, tls: &Arc<Tls>, stopped: &watch::Receiver<bool>, threads: &Threads) -> Tasks {
+        if let Some(socket) = self.mqtt_tls {
+            let (tls, home) = (tls.clone(), Handle::current());
+            threads.door.handle().spawn(listener::serve_tls(flows.clone(), socket, tls, home));
+        }
+        if let Some(socket) = self.mqtt_tcp {
+            tokio::spawn(listener::serve(flows.clone(), socket));
         }
         let agents = http::agents_router(flows.clone());
+        let security = Some((tls.clone(), threads.door.handle()));
+        let mut tasks = Tasks::new();
         for (entrance, socket, routes, security) in [
             (Entrance::Http, self.http_tls, http::over_tls(agents.clone()), security),
             (Entrance::Http, self.http, agents, None),
@@ -236,10 +240,10 @@ impl Sockets {
         ] {
             if let Some(listener) = socket {
                 let web = Web { entrance, listener, routes, security };
-                tasks.push(tokio::spawn(web::serve(flows.clone(), web, stopped.clone())));
+                tasks.push(threads.web.handle().spawn(web::serve(flows.clone(), web, stopped.clone())));
             }
         }
-        Ok(tasks)
+        tasks
     }
 }
 

@@ -1,4 +1,4 @@
-//! Strangers, some threads of them, who do one thing as fast as they can from addresses of their own.
+//! Strangers, and clients that were let in, some threads of them, who do one thing as fast as they can from addresses of their own.
 
 use std::{
     collections::VecDeque,
@@ -24,6 +24,14 @@ const NICENESS: i32 = 19;
 /// Connections that one attacker holds open.
 const HELD_MAX: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The service account of attackers that are let in.
+pub const INSIDER: &str = "insider";
+/// Filters in one SUBSCRIBE.
+const FILTERS_AT_ONCE: u32 = 100;
+/// Bytes of a message to be retained.
+const RETAINED_BYTES: usize = 1024;
+/// Elements in each other.
+const DEPTH: usize = 20_000;
 
 /// What strangers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,11 +50,17 @@ pub enum Attack {
     Slowloris,
     /// Guesses at user tokens over HTTP.
     Tokens,
+    /// Service accounts that subscribe filters without end.
+    Subscriptions,
+    /// Service accounts that have messages retained without end.
+    Retained,
+    /// Devices whose inventories are XML bombs.
+    Inventories,
 }
 
 impl Attack {
     /// All.
-    pub const ALL: [Attack; 7] = [
+    pub const ALL: [Attack; 10] = [
         Self::Handshakes,
         Self::HalfOpen,
         Self::SlowWriters,
@@ -54,18 +68,24 @@ impl Attack {
         Self::GiantPackets,
         Self::Slowloris,
         Self::Tokens,
+        Self::Subscriptions,
+        Self::Retained,
+        Self::Inventories,
     ];
 
     /// The word in the table.
     pub fn name(self) -> &'static str {
         match self {
-            Attack::Handshakes => "handshakes",
-            Attack::HalfOpen => "half-open",
-            Attack::SlowWriters => "slow writers",
+            Attack::Handshakes => "hellos",
+            Attack::HalfOpen => "silence",
+            Attack::SlowWriters => "letters",
             Attack::Passwords => "passwords",
-            Attack::GiantPackets => "giant packets",
-            Attack::Slowloris => "slowloris",
+            Attack::GiantPackets => "giants",
+            Attack::Slowloris => "heads",
             Attack::Tokens => "tokens",
+            Attack::Subscriptions => "filters",
+            Attack::Retained => "retained",
+            Attack::Inventories => "XML bombs",
         }
     }
 }
@@ -97,6 +117,10 @@ struct Attacker {
     ports: [u16; 3],
     held: VecDeque<TcpStream>,
     number: u64,
+    /// CONNECT of a client that is let in.
+    pass: Vec<u8>,
+    /// Where it was let in.
+    line: Option<TcpStream>,
 }
 
 /// Begins an attack with some threads, each from an address of its own.
@@ -107,8 +131,13 @@ pub fn begin(attack: Attack, threads: u32, server: &Server) -> Result<Attackers>
     let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let threads = (0..threads).map(|n| {
         let from = Ipv4Addr::new(127, 0, 7, 1 + n as u8);
-        let mut attacker =
-            Attacker { attack, from, hello: hello.clone(), ports, held: VecDeque::new(), number: u64::from(n) << 32 };
+        let pass = match attack {
+            // Number 0 behaves.
+            Attack::Inventories => wire::connect_device(n + 1),
+            _ => wire::connect_service(&format!("insider{n}"), INSIDER, server.insider()),
+        };
+        let (hello, held, number) = (hello.clone(), VecDeque::new(), u64::from(n) << 32);
+        let mut attacker = Attacker { attack, from, hello, ports, held, number, pass, line: None };
         let (is_over, count) = (is_over.clone(), count.clone());
         std::thread::spawn(move || {
             // Where it is forbidden, the figures are worse than they need be.
@@ -152,6 +181,52 @@ impl Attacker {
                 write!(stream, "GET /initSession?user_token={token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
                 stream.read_to_end(&mut Vec::new()).map(drop)
             }
+            Attack::Subscriptions => {
+                let filters: Vec<String> =
+                    (0..FILTERS_AT_ONCE).map(|it| format!("+/bomb/{}/{it}/+/#", self.number)).collect();
+                self.say(&wire::subscribe(&filters.iter().map(String::as_str).collect::<Vec<_>>()))
+            }
+            Attack::Retained => {
+                let topic = format!("bomb/{}", self.number);
+                self.say(&wire::publish(&topic, &[b'x'; RETAINED_BYTES], 1, true, 7))
+            }
+            Attack::Inventories => {
+                let device = (self.number >> 32) as u32 + 1;
+                let bomb = if self.number.is_multiple_of(2) { deep() } else { laughs() };
+                self.say(&wire::publish(&wire::topic(device, "Status/Inventory"), bomb.as_bytes(), 1, false, 7))
+            }
+        }
+    }
+
+    /// Says something as a client that was let in, and waits for the answer. Who is refused comes again.
+    fn say(&mut self, packet: &[u8]) -> std::io::Result<()> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => {
+                let mut line = self.connect(self.ports[1])?;
+                line.write_all(&self.pass)?;
+                line.read_exact(&mut [0; 4])?;
+                line
+            }
+        };
+        line.write_all(packet)?;
+        let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            let count = line.read(&mut piece)?;
+            if count == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            heard.extend_from_slice(&piece[..count]);
+            while let Some((said, length)) = wire::first(&heard) {
+                match said {
+                    wire::Said::Puback | wire::Said::Suback(true) => {
+                        self.line = Some(line);
+                        return Ok(());
+                    }
+                    wire::Said::Suback(false) => return Ok(()),
+                    _ => drop(heard.drain(..length)),
+                }
+            }
         }
     }
 
@@ -179,4 +254,16 @@ impl Attacker {
         self.held.push_back(oldest);
         Ok(())
     }
+}
+
+/// Elements in elements in elements.
+fn deep() -> String {
+    format!("<REQUEST>{}", "<A>".repeat(DEPTH))
+}
+
+/// Entities made of entities: a billion of the last one's text.
+fn laughs() -> String {
+    let entity = |n: u32| format!("<!ENTITY e{n} \"{}\">", format!("&e{};", n.wrapping_sub(1)).repeat(10));
+    let entities: String = (1..10).map(entity).collect();
+    format!("<!DOCTYPE R [<!ENTITY e0 \"ha\">{entities}]><REQUEST><CONTENT>&e9;</CONTENT></REQUEST>")
 }

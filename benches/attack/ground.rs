@@ -18,9 +18,14 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use crate::wire::{self, Said};
+use crate::{
+    attackers::INSIDER,
+    wire::{self, Said},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Devices that may attack, besides the one that behaves.
+pub const ATTACKERS_MAX: u32 = 64;
 
 /// A running server.
 pub struct Server {
@@ -28,6 +33,8 @@ pub struct Server {
     dir: TempDir,
     /// `ports.json`.
     ports: serde_json::Value,
+    /// The password of attackers that are let in.
+    insider: String,
 }
 
 impl Server {
@@ -36,7 +43,7 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("mdmq-attack-").tempdir()?;
         let log = fs::File::create(dir.path().join("log"))?;
         let child = command(&dir).arg("serve").stdout(Stdio::null()).stderr(log).spawn()?;
-        let mut server = Server { child, dir, ports: serde_json::Value::Null };
+        let mut server = Server { child, dir, ports: serde_json::Value::Null, insider: String::new() };
         let deadline = Clock::System.instant() + PATIENCE;
         while server.ports.is_null() {
             ensure!(Clock::System.instant() < deadline, "the server did not say on which ports it listens");
@@ -46,10 +53,21 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         let list = server.dir.path().join("fleet.csv");
-        fs::write(&list, format!("entity,serial,mqttpasswd\n0,{},{}\n", wire::serial(0), wire::password(0)))?;
+        let line = |device| format!("0,{},{}\n", wire::serial(device), wire::password(device));
+        let lines: String = (0..=ATTACKERS_MAX).map(line).collect();
+        fs::write(&list, format!("entity,serial,mqttpasswd\n{lines}"))?;
         let imported = command(&server.dir).args(["agent", "import"]).arg(&list).output()?;
         ensure!(imported.status.success(), "mdmq agent import: {}", String::from_utf8_lossy(&imported.stderr));
+        let opened = command(&server.dir).args(["account", "add", INSIDER, "--acl", "#:rw", "--json"]).output()?;
+        ensure!(opened.status.success(), "mdmq account add: {}", String::from_utf8_lossy(&opened.stderr));
+        let opened: serde_json::Value = serde_json::from_slice(&opened.stdout)?;
+        server.insider = opened["password"].as_str().context("no password")?.to_owned();
         Ok(server)
+    }
+
+    /// The password of the attackers' service account.
+    pub fn insider(&self) -> &str {
+        &self.insider
     }
 
     /// The port of a listener, by its name in `ports.json`.

@@ -85,8 +85,43 @@ struct Conn {
 /// Serves a client until it leaves.
 pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller) {
     let mut conn = Conn::new(flows, stream, caller);
-    let ending = conn.run().await;
+    let ending = match conn.hear().await {
+        Ok(connect) => conn.welcome(connect).await,
+        Err(ending) => ending,
+    };
     conn.end(ending).await;
+}
+
+/// A client that has said CONNECT; whether it may is open.
+pub struct Guest {
+    conn: Conn,
+    connect: Box<Connect>,
+}
+
+/// Hears a stranger until it has said CONNECT. `None`: it said something else, or nothing in time, and is gone.
+pub async fn greet(flows: Arc<Flows>, stream: Stream, caller: Caller) -> Option<Guest> {
+    let mut conn = Conn::new(flows, stream, caller);
+    match conn.hear().await {
+        Ok(connect) => Some(Guest { conn, connect }),
+        Err(ending) => {
+            conn.end(ending).await;
+            None
+        }
+    }
+}
+
+impl Guest {
+    /// To be served by other threads than those that heard it. `None`: its socket failed.
+    pub fn moved(mut self) -> Option<Self> {
+        self.conn.stream.loosen().is_ok().then_some(self)
+    }
+
+    /// Serves it until it leaves.
+    pub async fn serve(self) {
+        let Guest { mut conn, connect } = self;
+        let ending = conn.welcome(connect).await;
+        conn.end(ending).await;
+    }
 }
 
 impl Conn {
@@ -119,6 +154,33 @@ impl Conn {
         }
     }
 
+    /// Waits for CONNECT.
+    async fn hear(&mut self) -> Result<Box<Connect>, Ending> {
+        let mut alarm = pin!(sleep_until((self.flows.clock.instant() + FAR).into()));
+        loop {
+            while let Some(output) = self.session.poll_output() {
+                match output {
+                    Output::Connect(connect) => return Ok(connect),
+                    Output::Close(close) => return Err(Ending::Closed(close)),
+                    // Nothing else comes before CONNECT.
+                    _ => {}
+                }
+            }
+            match self.wait(alarm.as_mut()).await {
+                Event::Deadline => self.session.handle_timeout(self.flows.clock.instant()),
+                Event::Eof => self.session.handle_eof(),
+                Event::Broken => return Err(Ending::Socket),
+                // Its news is in the outputs; messages come after CONNECT.
+                Event::Read | Event::Room | Event::Mail => {}
+            }
+        }
+    }
+
+    async fn welcome(&mut self, connect: Box<Connect>) -> Ending {
+        Box::pin(self.judge(*connect)).await;
+        self.run().await
+    }
+
     async fn run(&mut self) -> Ending {
         let mut alarm = pin!(sleep_until((self.flows.clock.instant() + FAR).into()));
         loop {
@@ -147,7 +209,8 @@ impl Conn {
         match output {
             Output::Publish(publish) => self.publish(publish),
             Output::Delivered(tag) => self.seat.delivered(tag, &self.flows, &mut self.batch),
-            Output::Connect(connect) => return Box::pin(self.connect(*connect)).await,
+            // It is said once, and was heard before this.
+            Output::Connect(_) => {}
             Output::Subscribe { packet_id, filters } => {
                 let is_served = Box::pin(self.subscribe(packet_id, filters)).await;
                 return (!is_served).then_some(Ending::Store);
@@ -158,15 +221,14 @@ impl Conn {
         None
     }
 
-    async fn connect(&mut self, mut connect: Connect) -> Option<Ending> {
+    async fn judge(&mut self, mut connect: Connect) {
         let verdict = self.flows.let_in(&connect, &self.caller, &self.outbox).await;
         // What must be remembered of it has gone to the seat.
         self.caller.certificate = None;
         let seated = match verdict {
             Ok(admission) => self.flows.seat(*admission, &mut connect, &self.outbox).await,
             Err(Refusal { code, is_routine: true }) => {
-                self.session.refuse(code);
-                return None;
+                return self.session.refuse(code);
             }
             Err(Refusal { code, .. }) => Err(code),
         };
@@ -188,7 +250,6 @@ impl Conn {
                 self.session.refuse(code);
             }
         }
-        None
     }
 
     fn publish(&mut self, publish: Publish) {

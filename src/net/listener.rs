@@ -1,12 +1,26 @@
-//! Listening sockets: accepts whom the guard lets through, and gives every connection a task of its own.
+//! Listening sockets, and MQTT's way in: accepts whom the guard lets through and hears strangers out at the door. Whoever has said who it
+//! is gets a task of its own on the threads of connected devices.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::server::TlsStream;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+};
 use tracing::{debug, warn};
 
-use super::{conn, handshake::Handshakes, stream::Stream, tls::Tls};
+use super::{
+    conn::{self, Guest},
+    handshake::shake,
+    socket::Socket,
+    stream::Stream,
+    tls::Tls,
+};
 use crate::flows::{
     Flows,
     admit::Caller,
@@ -40,6 +54,14 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     })
 }
 
+/// Has a listening socket watched by the threads that this is called on, and with it every connection that it accepts.
+///
+/// # Errors
+/// The system has no room for it.
+pub(super) fn watch_here(listener: TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener.into_std()?)
+}
+
 /// The next connection. Waits a little when the system has no descriptors left.
 pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
@@ -59,35 +81,65 @@ pub(super) fn turn_away(socket: &TcpStream) {
     let _ = socket.set_zero_linger();
 }
 
-/// Serves MQTT on a listener for ever. With TLS settings every connection begins with a handshake.
-pub async fn serve(flows: Arc<Flows>, listener: TcpListener, security: Option<(Arc<Tls>, Arc<Handshakes>)>) {
+/// Serves MQTT in clear text for ever. It is for trusted networks: who comes in is heard where devices are served.
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener) {
     loop {
         let (socket, peer) = accept(&listener).await;
-        let Some(place) = flows.enter(Entrance::Mqtt, peer.ip(), security.is_some()) else {
-            turn_away(&socket);
-            continue;
-        };
-        match &security {
-            None => drop(tokio::spawn(plain(flows.clone(), socket, peer, place))),
-            Some((tls, handshakes)) => {
-                let (conn, trust) = (flows.clone(), tls.clone());
-                let serve = move |stream, place| secure(conn, trust, stream, peer, place);
-                handshakes.shake(flows.clone(), tls.mqtt(), socket, place, serve);
-            }
+        match flows.enter(Entrance::Mqtt, peer.ip(), false) {
+            None => turn_away(&socket),
+            Some(place) => drop(tokio::spawn(plain(flows.clone(), socket, peer, place))),
         }
     }
 }
 
 async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _place: Place) {
-    conn::serve(flows, Stream::Plain(socket), Caller { address: peer, certificate: None }).await;
+    let caller = Caller { address: peer, certificate: None };
+    conn::serve(flows, Stream::Plain(Socket::Watched(socket)), caller).await;
 }
 
-async fn secure(flows: Arc<Flows>, tls: Arc<Tls>, stream: TlsStream<TcpStream>, peer: SocketAddr, _place: Place) {
-    match tls.identity(stream.get_ref().1.peer_certificates()) {
-        Ok(certificate) => {
-            let caller = Caller { address: peer, certificate };
-            conn::serve(flows, Stream::Tls(Box::new(stream)), caller).await;
-        }
-        Err(problem) => debug!(peer.addr = %peer, "closed a connection: {problem}"),
+/// Serves MQTT over TLS for ever: strangers where this is called, devices at `home`.
+pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, home: Handle) {
+    let listener = match watch_here(listener) {
+        Ok(listener) => listener,
+        Err(problem) => return warn!("cannot watch a listener: {problem}"),
+    };
+    loop {
+        let (socket, peer) = accept(&listener).await;
+        let Some(place) = flows.enter(Entrance::Mqtt, peer.ip(), true) else {
+            turn_away(&socket);
+            continue;
+        };
+        let stranger = Stranger { flows: flows.clone(), peer, place, since: flows.clock.instant() };
+        tokio::spawn(stranger.come_in(Socket::Watched(socket), tls.clone(), home.clone()));
     }
+}
+
+/// Somebody who has not said yet who it is.
+struct Stranger {
+    flows: Arc<Flows>,
+    peer: SocketAddr,
+    place: Place,
+    since: Instant,
+}
+
+impl Stranger {
+    /// Shakes hands and listens. Who says CONNECT is served at `home`.
+    async fn come_in(mut self, socket: Socket, tls: Arc<Tls>, home: Handle) {
+        let shaken = shake(&self.flows, tls.mqtt(), socket, self.since, &mut self.place).await;
+        let Some(stream) = shaken else { return };
+        let Stranger { flows, peer, place, .. } = self;
+        let certificate = match tls.identity(stream.get_ref().1.peer_certificates()) {
+            Ok(certificate) => certificate,
+            Err(problem) => return debug!(peer.addr = %peer, "closed a connection: {problem}"),
+        };
+        let caller = Caller { address: peer, certificate };
+        let guest = conn::greet(flows, Stream::Tls(Box::new(stream)), caller).await;
+        if let Some(guest) = guest.and_then(Guest::moved) {
+            home.spawn(stay(guest, place));
+        }
+    }
+}
+
+async fn stay(guest: Guest, _place: Place) {
+    guest.serve().await;
 }

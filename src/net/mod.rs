@@ -3,7 +3,9 @@
 pub mod conn;
 pub mod handshake;
 pub mod listener;
+pub mod socket;
 pub mod stream;
+pub mod threads;
 pub mod tls;
 mod verifier;
 pub mod web;

@@ -7,11 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
+
+use super::socket::Socket;
 
 /// What one read may bring, in bytes.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -24,12 +23,23 @@ thread_local! {
 /// A connected socket.
 pub enum Stream {
     /// Clear text.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS. Boxed, so that a plain connection stays small.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
+    /// Nobody waits for its socket any more, see [`Socket::loosen`].
+    ///
+    /// # Errors
+    /// The system failed.
+    pub fn loosen(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(it) => it.loosen(),
+            Stream::Tls(it) => it.get_mut().0.loosen(),
+        }
+    }
+
     /// Reads once and hands over what came; 0 bytes mean the peer closed.
     pub fn poll_read_with<T>(
         &mut self,

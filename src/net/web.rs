@@ -8,7 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -22,17 +22,20 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, watch},
     time::Sleep,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
-    handshake::Handshakes,
-    listener::{accept, turn_away},
+    handshake::shake,
+    listener::{accept, turn_away, watch_here},
+    socket::Socket,
     tls::Tls,
 };
 use crate::flows::{
@@ -51,33 +54,41 @@ pub struct Web {
     pub listener: TcpListener,
     /// What is answered.
     pub routes: Router,
-    /// Every connection begins with a handshake.
-    pub security: Option<(Arc<Tls>, Arc<Handshakes>)>,
+    /// Every connection begins with a handshake, on these threads.
+    pub security: Option<(Arc<Tls>, Handle)>,
 }
 
 /// Serves HTTP until it is told to stop, and then until the requests that it has are answered.
 pub async fn serve(flows: Arc<Flows>, web: Web, mut stopped: watch::Receiver<bool>) {
     // Nothing is sent: it closes when the last connection is gone.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    let listener = match watch_here(web.listener) {
+        Ok(listener) => listener,
+        Err(problem) => return warn!("cannot watch a listener: {problem}"),
+    };
     loop {
         let (socket, peer) = tokio::select! {
-            accepted = accept(&web.listener) => accepted,
+            accepted = accept(&listener) => accepted,
             () = told(&mut stopped) => break,
         };
         let Some(place) = flows.enter(web.entrance, peer.ip(), web.security.is_some()) else {
             turn_away(&socket);
             continue;
         };
-        let (flows_too, routes, stopped, alive) = (flows.clone(), web.routes.clone(), stopped.clone(), alive.clone());
+        let (routes, stopped, since) = (web.routes.clone(), stopped.clone(), flows.clock.instant());
+        let visitor = Visitor { flows: flows.clone(), peer, routes, stopped, since };
+        let present = (place, alive.clone());
         match &web.security {
-            None => drop(tokio::spawn(talk(flows_too, socket, peer, routes, stopped, (place, alive)))),
-            Some((tls, handshakes)) => {
-                let serve = move |stream, place| talk(flows_too, stream, peer, routes, stopped, (place, alive));
-                handshakes.shake(flows.clone(), tls.http(), socket, place, serve);
+            None => drop(tokio::spawn(visitor.talk(socket, present))),
+            Some((tls, door)) => {
+                let mut socket = Socket::Watched(socket);
+                if socket.loosen().is_ok() {
+                    door.spawn(visitor.come_in(socket, tls.http(), present, Handle::current()));
+                }
             }
         }
     }
-    drop((web.listener, alive));
+    drop((listener, alive));
     all_gone.recv().await;
 }
 
@@ -86,50 +97,67 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|it| *it).await;
 }
 
-async fn talk(
+/// A connection, what it may ask for, and when it must end.
+struct Visitor {
     flows: Arc<Flows>,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     routes: Router,
-    mut stopped: watch::Receiver<bool>,
-    _present: (Place, mpsc::Sender<()>),
-) {
-    let config = &flows.config;
-    let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
-    let (routes, asked) = (TowerToHyperService::new(routes), flows.clone());
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        // A stranger's part of a line may be anything; the proxy's part behind it is text.
-        let lines: Vec<_> =
-            request.headers().get_all(FORWARDED).iter().map(|it| String::from_utf8_lossy(it.as_bytes())).collect();
-        let forwarded: Vec<&str> = lines.iter().map(Cow::as_ref).collect();
-        let client = SocketAddr::new(asked.asks(peer.ip(), &forwarded), peer.port());
-        request.extensions_mut().insert(ConnectInfo(client));
-        // The buffer that a head is read into may hold twice as much.
-        let is_bounded = head_bytes(&request) <= asked.config.http.header_bytes_max as usize;
-        let answer = is_bounded.then(|| routes.call(request));
-        async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok::<Response, Infallible>(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()),
+    stopped: watch::Receiver<bool>,
+    since: Instant,
+}
+
+/// As long as it lives, the visitor counts as here.
+type Present = (Place, mpsc::Sender<()>);
+
+impl Visitor {
+    /// Shakes hands where this is called, and talks at `home`.
+    async fn come_in(self, socket: Socket, settings: Arc<ServerConfig>, mut present: Present, home: Handle) {
+        let shaken = shake(&self.flows, settings, socket, self.since, &mut present.0).await;
+        let Some(mut stream) = shaken else { return };
+        if stream.get_mut().0.loosen().is_ok() {
+            home.spawn(self.talk(stream, present));
+        }
+    }
+
+    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Unpin, _present: Present) {
+        let Visitor { flows, peer, routes, mut stopped, .. } = self;
+        let config = &flows.config;
+        let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
+        let (routes, asked) = (TowerToHyperService::new(routes), flows.clone());
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            // A stranger's part of a line may be anything; the proxy's part behind it is text.
+            let lines: Vec<_> =
+                request.headers().get_all(FORWARDED).iter().map(|it| String::from_utf8_lossy(it.as_bytes())).collect();
+            let forwarded: Vec<&str> = lines.iter().map(Cow::as_ref).collect();
+            let client = SocketAddr::new(asked.asks(peer.ip(), &forwarded), peer.port());
+            request.extensions_mut().insert(ConnectInfo(client));
+            // The buffer that a head is read into may hold twice as much.
+            let is_bounded = head_bytes(&request) <= asked.config.http.header_bytes_max as usize;
+            let answer = is_bounded.then(|| routes.call(request));
+            async move {
+                match answer {
+                    Some(answer) => answer.await,
+                    None => Ok::<Response, Infallible>(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()),
+                }
             }
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(config.http.header_timeout_s.into()))
+                .max_buf_size(config.http.header_bytes_max as usize)
+                .serve_connection(TokioIo::new(Patient { stream, patience, waiting: None }), service)
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = told(&mut stopped) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(problem) = ended {
+            debug!(peer.addr = %peer, "an HTTP connection ended: {problem}");
         }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(config.http.header_timeout_s.into()))
-            .max_buf_size(config.http.header_bytes_max as usize)
-            .serve_connection(TokioIo::new(Patient { stream, patience, waiting: None }), service)
-    );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(problem) = ended {
-        debug!(peer.addr = %peer, "an HTTP connection ended: {problem}");
     }
 }
 

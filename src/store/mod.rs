@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc, oneshot},
+};
 
 use crate::{
     clock::Clock,
@@ -50,6 +53,8 @@ pub struct Store {
     accounts: AccountNames,
     lookup_reader: Readers,
     readers: Readers,
+    /// The threads that opened it.
+    home: Handle,
     clock: Clock,
     blobs: blobs::Blobs,
 }
@@ -159,7 +164,8 @@ impl Store {
                 .run_until_closed(),
         );
         tokio::spawn(login::answer_lookups(lookup_reader.clone(), accounts.clone(), names));
-        Ok(Store { writer, bell, lookups, accounts, lookup_reader, readers, clock, blobs: blobs::Blobs::at(data_dir) })
+        let (home, blobs) = (Handle::current(), blobs::Blobs::at(data_dir));
+        Ok(Store { writer, bell, lookups, accounts, lookup_reader, readers, home, clock, blobs })
     }
 
     /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.
@@ -244,7 +250,13 @@ impl Store {
     /// # Errors
     /// The database refused.
     pub async fn rows(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
-        self.readers.rows(statement).await
+        if Handle::current().id() == self.home.id() {
+            return self.readers.rows(statement).await;
+        }
+        // A connection belongs to the threads that opened it, and weighs as much: those who give way must not open any for all others.
+        let readers = self.readers.clone();
+        let asked = self.home.spawn(async move { readers.rows(statement).await });
+        asked.await.unwrap_or_else(|_| Err(closing()))
     }
 
     /// The first row, if any.
