@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -67,6 +70,8 @@ struct Inside {
 
 /// The outbox of one client. Outlives the connection where the session does.
 pub struct Outbox {
+    /// Nothing is inside but the waker of the task that asked last: it need not look again. Changed under the lock.
+    is_quiet: AtomicBool,
     inside: Mutex<Inside>,
     bounds: OutboxBounds,
 }
@@ -74,7 +79,8 @@ pub struct Outbox {
 impl Outbox {
     /// Empty, with a connection attached.
     pub fn new(bounds: OutboxBounds) -> Self {
-        Self { inside: Mutex::new(Inside { is_attached: true, ..Inside::default() }), bounds }
+        let inside = Mutex::new(Inside { is_attached: true, ..Inside::default() });
+        Self { is_quiet: AtomicBool::new(false), inside, bounds }
     }
 
     /// Adds a message.
@@ -89,7 +95,7 @@ impl Outbox {
         }
         inside.bytes += bytes;
         inside.mail.deliveries.push_back(delivery);
-        wake(inside);
+        self.wake(inside);
         Posted::Waits
     }
 
@@ -97,40 +103,43 @@ impl Outbox {
     pub fn committed(&self, ticket: u64) {
         let mut inside = self.lock();
         inside.mail.committed = Some(ticket);
-        wake(inside);
+        self.wake(inside);
     }
 
     /// The store could not write what the client said.
     pub fn write_failed(&self) {
         let mut inside = self.lock();
         inside.mail.write_failed = true;
-        wake(inside);
+        self.wake(inside);
     }
 
     /// The agent's rows changed; its connection should read them again.
     pub fn agent_changed(&self) {
         let mut inside = self.lock();
         inside.mail.agent_changed = true;
-        wake(inside);
+        self.wake(inside);
     }
 
     /// The policies of the agent's fleet changed; its connection should look at them again.
     pub fn fleet_changed(&self) {
         let mut inside = self.lock();
         inside.mail.fleet_changed = true;
-        wake(inside);
+        self.wake(inside);
     }
 
     /// Ends the connection. The first reason stays.
     pub fn evict(&self, why: Eviction) {
         let mut inside = self.lock();
         inside.mail.eviction.get_or_insert(why);
-        wake(inside);
+        self.wake(inside);
     }
 
     /// For the connection: whether there is mail; otherwise it is woken by the next. While the client takes no messages, only news
-    /// count.
+    /// count. Always the same task asks, unless [`Outbox::hand_over`] is called in between.
     pub fn poll_mail(&self, context: &mut Context<'_>, takes_messages: bool) -> Poll<()> {
+        if self.is_quiet.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let mut inside = self.lock();
         if inside.mail.has_news() || takes_messages && !inside.mail.deliveries.is_empty() {
             return Poll::Ready(());
@@ -139,7 +148,14 @@ impl Outbox {
             Some(known) if known.will_wake(context.waker()) => {}
             _ => inside.waker = Some(context.waker().clone()),
         }
+        self.is_quiet.store(inside.mail.deliveries.is_empty(), Ordering::Release);
         Poll::Pending
+    }
+
+    /// Another task asks from now on.
+    pub fn hand_over(&self) {
+        let _inside = self.lock();
+        self.is_quiet.store(false, Ordering::Release);
     }
 
     /// For the connection: everything that arrived. Memory is handed over, so an idle outbox holds none.
@@ -164,6 +180,7 @@ impl Outbox {
             return;
         }
         let mut inside = self.lock();
+        self.is_quiet.store(false, Ordering::Release);
         inside.bytes += unsent.iter().map(|it| it.message.payload.len() + it.message.topic.len()).sum::<usize>();
         unsent.append(&mut inside.mail.deliveries);
         inside.mail.deliveries = unsent;
@@ -175,6 +192,7 @@ impl Outbox {
         let deliveries = mem::take(&mut inside.mail.deliveries);
         inside.mail = Mail { deliveries, ..Mail::default() };
         inside.is_attached = true;
+        self.is_quiet.store(false, Ordering::Release);
     }
 
     /// The connection is gone; messages of QoS 0 are dropped from now on.
@@ -182,6 +200,7 @@ impl Outbox {
         let mut inside = self.lock();
         inside.is_attached = false;
         inside.waker = None;
+        self.is_quiet.store(false, Ordering::Release);
         inside.mail.deliveries.retain(|it| it.qos != QoS::AtMostOnce);
         inside.bytes = inside.mail.deliveries.iter().map(|it| it.message.payload.len() + it.message.topic.len()).sum();
     }
@@ -189,6 +208,16 @@ impl Outbox {
     /// Messages that wait.
     pub fn depth(&self) -> usize {
         self.lock().mail.deliveries.len()
+    }
+
+    /// Wakes the connection after the lock was given back.
+    fn wake(&self, mut inside: MutexGuard<'_, Inside>) {
+        self.is_quiet.store(false, Ordering::Release);
+        let waker = inside.waker.take();
+        drop(inside);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -203,15 +232,6 @@ impl Mail {
             || self.agent_changed
             || self.fleet_changed
             || self.eviction.is_some()
-    }
-}
-
-/// Wakes the connection after the lock was given back.
-fn wake(mut inside: MutexGuard<'_, Inside>) {
-    let waker = inside.waker.take();
-    drop(inside);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
@@ -269,6 +289,53 @@ mod tests {
         outbox.put_back(unsent);
         let payloads: Vec<_> = outbox.take().deliveries.iter().map(|it| it.message.payload.clone()).collect();
         assert_eq!(payloads, ["1", "2"]);
+    }
+
+    #[test]
+    fn everything_that_comes_wakes_whoever_asked() {
+        struct Rung(AtomicBool);
+        impl std::task::Wake for Rung {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let check = |name: &str, come: &dyn Fn(&Outbox)| {
+            let outbox = outbox();
+            for round in 0..2 {
+                let rung = Arc::new(Rung(AtomicBool::new(false)));
+                let waker = Waker::from(rung.clone());
+                let mut context = Context::from_waker(&waker);
+                for _ in 0..2 {
+                    assert!(outbox.poll_mail(&mut context, true).is_pending(), "{name} {round}");
+                }
+                come(&outbox);
+                assert!(rung.0.load(Ordering::Relaxed), "{name} {round}");
+                assert!(outbox.poll_mail(&mut context, true).is_ready(), "{name} {round}");
+                outbox.take();
+                // Another task asks in the second round.
+                assert!(outbox.poll_mail(&mut context, true).is_pending());
+                outbox.hand_over();
+            }
+        };
+        check("message", &|it| assert_eq!(it.post(delivery(b"1", QoS::AtLeastOnce)), Posted::Waits));
+        check("commit", &|it| it.committed(1));
+        check("failure", &Outbox::write_failed);
+        check("agent", &Outbox::agent_changed);
+        check("fleet", &Outbox::fleet_changed);
+        check("eviction", &|it| it.evict(Eviction::Shutdown));
+    }
+
+    #[test]
+    fn messages_that_nobody_takes_yet_are_found_when_somebody_does() {
+        let outbox = outbox();
+        let mut context = Context::from_waker(Waker::noop());
+        outbox.post(delivery(b"1", QoS::AtLeastOnce));
+        assert!(outbox.poll_mail(&mut context, false).is_pending());
+        assert!(outbox.poll_mail(&mut context, true).is_ready());
+        let unsent = outbox.take().deliveries;
+        assert!(outbox.poll_mail(&mut context, true).is_pending());
+        outbox.put_back(unsent);
+        assert!(outbox.poll_mail(&mut context, true).is_ready());
     }
 
     #[test]

@@ -2,19 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::time::{Sleep, sleep_until};
 use tracing::{debug, info, warn};
 
+use self::wait::Event;
 use super::stream::Stream;
 use crate::{
-    broker::outbox::{Eviction, Mail, Outbox, OutboxBounds},
+    broker::outbox::{Eviction, Outbox, OutboxBounds},
     flows::{
         Flows,
         admit::Caller,
@@ -25,9 +24,12 @@ use crate::{
     metrics::Reason,
     mqtt::{
         packet::{Connect, PacketId, Publish, QoS},
-        session::{Close, Delivery, Limits, Output, Session},
+        session::{Close, Limits, Output, Session},
     },
 };
+
+mod mail;
+mod wait;
 
 /// Bytes that may wait for a slow socket before no more messages are queued for its client, and bytes of answers before nothing
 /// more is read from it.
@@ -36,8 +38,6 @@ const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Reads that a closing connection is granted.
 const LAST_READS_MAX: usize = 64;
-/// A deadline so far away that it never comes.
-const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +48,6 @@ enum Ending {
     Store,
     /// The socket failed.
     Socket,
-}
-
-enum Event {
-    Read,
-    /// The client takes more of what it found retained.
-    Room,
-    Mail,
-    Deadline,
-    Eof,
-    Broken,
 }
 
 /// A publish of the client that is not acknowledged yet.
@@ -80,6 +70,8 @@ struct Conn {
     /// Bytes of messages among those that wait for the socket; the others are answers.
     told: usize,
     implicit_subscription_at: Option<Instant>,
+    /// When the alarm rings.
+    alarm_at: Instant,
 }
 
 /// Serves a client until it leaves.
@@ -138,9 +130,10 @@ impl Conn {
             messages_max: config.queue_messages_max as usize,
             bytes_max: config.queue_bytes_max as usize,
         };
-        let session = Session::new(limits, flows.clock.instant());
+        let now = flows.clock.instant();
         Self {
-            session,
+            session: Session::new(limits, now),
+            alarm_at: now,
             outbox: Arc::new(Outbox::new(bounds)),
             stream,
             seat: Seat::Nobody,
@@ -156,7 +149,7 @@ impl Conn {
 
     /// Waits for CONNECT.
     async fn hear(&mut self) -> Result<Box<Connect>, Ending> {
-        let mut alarm = pin!(sleep_until((self.flows.clock.instant() + FAR).into()));
+        let mut alarm = pin!(self.alarm());
         loop {
             while let Some(output) = self.session.poll_output() {
                 match output {
@@ -177,12 +170,14 @@ impl Conn {
     }
 
     async fn welcome(&mut self, connect: Box<Connect>) -> Ending {
+        // Who heard it may have been another task.
+        self.outbox.hand_over();
         Box::pin(self.judge(*connect)).await;
         self.run().await
     }
 
     async fn run(&mut self) -> Ending {
-        let mut alarm = pin!(sleep_until((self.flows.clock.instant() + FAR).into()));
+        let mut alarm = pin!(self.alarm());
         loop {
             while let Some(output) = self.session.poll_output() {
                 if let Some(ending) = self.act(output).await {
@@ -300,164 +295,6 @@ impl Conn {
             }
         }
         self.session.handle_timeout(now);
-    }
-
-    async fn read_mail(&mut self) -> Option<Ending> {
-        let Mail { deliveries, committed, write_failed, agent_changed, fleet_changed, eviction } =
-            if self.takes_messages() { self.outbox.take() } else { self.outbox.take_news() };
-        if let Some(committed) = committed {
-            self.acknowledge(committed);
-        }
-        if let Some(eviction) = eviction {
-            return Some(Ending::Evicted(eviction));
-        }
-        if write_failed {
-            return Some(Ending::Store);
-        }
-        if agent_changed {
-            match Box::pin(self.seat.agent_changed(&self.flows, &mut self.batch)).await {
-                Ok(Some(due)) => self.send(due),
-                Ok(None) => {
-                    let last_words = Box::pin(self.seat.last_words(&self.flows)).await;
-                    self.send(last_words);
-                    return Some(Ending::Evicted(Eviction::Revoked));
-                }
-                Err(problem) => {
-                    warn!("cannot read an agent again: {problem}");
-                    return Some(Ending::Store);
-                }
-            }
-        }
-        if fleet_changed && !agent_changed {
-            match Box::pin(self.seat.fleet_changed(&self.flows, &mut self.batch)).await {
-                Ok(due) => self.send(due),
-                Err(problem) => {
-                    warn!("cannot read the policies of a fleet: {problem}");
-                    return Some(Ending::Store);
-                }
-            }
-        }
-        self.send_filtered(deliveries);
-        None
-    }
-
-    fn acknowledge(&mut self, committed: u64) {
-        while self.awaiting.front().is_some_and(|it| it.ticket.is_none_or(|ticket| ticket <= committed)) {
-            if let Some(Awaiting { packet_id: Some(packet_id), .. }) = self.awaiting.pop_front() {
-                self.session.accepted(packet_id);
-            }
-        }
-        if self.awaiting.is_empty() {
-            self.awaiting = VecDeque::new();
-        }
-    }
-
-    /// Messages from the outbox: each is checked against what the client may hear now and what it subscribed.
-    fn send_filtered(&mut self, mut deliveries: VecDeque<Delivery>) {
-        let now = self.flows.clock.instant();
-        while let Some(mut delivery) = deliveries.pop_front() {
-            if !self.takes_messages() {
-                deliveries.push_front(delivery);
-                break;
-            }
-            match self.seat.filter(&mut delivery) {
-                Ok(()) => self.deliver(delivery, now),
-                Err(reason) => drop(self.flows.metrics.not_delivered.get_or_create(&Reason { reason }).inc()),
-            }
-        }
-        self.outbox.put_back(deliveries);
-    }
-
-    /// Messages that the seat computed; they were checked already.
-    fn send(&mut self, deliveries: Vec<Delivery>) {
-        let now = self.flows.clock.instant();
-        for delivery in deliveries {
-            self.deliver(delivery, now);
-        }
-    }
-
-    /// What a service account found retained, as far as the client takes it.
-    fn send_found(&mut self) {
-        let now = self.flows.clock.instant();
-        while self.takes_messages() {
-            let Some(delivery) = self.seat.next_found() else { return };
-            self.deliver(delivery, now);
-        }
-    }
-
-    fn deliver(&mut self, delivery: Delivery, now: Instant) {
-        let before = self.session.transmit().len();
-        self.session.deliver(delivery, now);
-        self.told += self.session.transmit().len() - before;
-    }
-
-    fn takes_messages(&mut self) -> bool {
-        self.session.can_deliver() && self.session.transmit().len() < BACKLOG_BYTES_MAX
-    }
-
-    async fn wait(&mut self, mut alarm: Pin<&mut Sleep>) -> Event {
-        poll_fn(|context| self.poll_event(context, alarm.as_mut())).await
-    }
-
-    fn poll_event(&mut self, context: &mut Context<'_>, alarm: Pin<&mut Sleep>) -> Poll<Event> {
-        if !self.session.transmit().is_empty() {
-            let waiting = self.session.transmit().len();
-            match self.stream.poll_write_all(context, self.session.transmit()) {
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Broken),
-                Poll::Ready(Ok(())) | Poll::Pending => {
-                    let written = waiting - self.session.transmit().len();
-                    self.told = self.told.saturating_sub(written);
-                    self.flows.metrics.sent.inc_by(written as u64);
-                }
-            }
-        }
-        let takes_messages = self.takes_messages();
-        if takes_messages && self.seat.has_found() {
-            return Poll::Ready(Event::Room);
-        }
-        if self.outbox.poll_mail(context, takes_messages).is_ready() {
-            return Poll::Ready(Event::Mail);
-        }
-        // Behind a large message a slow client is still heard, or its silence would be ours.
-        let answers = self.session.transmit().len() - self.told;
-        if self.session.wants_read() && answers < BACKLOG_BYTES_MAX {
-            let now = self.flows.clock.instant();
-            let session = &mut self.session;
-            let read = self.stream.poll_read_with(context, |bytes| {
-                session.handle_bytes(bytes, now);
-                bytes.len()
-            });
-            match read {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Event::Eof),
-                Poll::Ready(Ok(count)) => {
-                    self.flows.metrics.received.inc_by(count as u64);
-                    return Poll::Ready(Event::Read);
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Broken),
-                Poll::Pending => {}
-            }
-        }
-        let event = self.poll_alarm(context, alarm);
-        if event.is_pending() {
-            self.session.release_idle();
-        }
-        event
-    }
-
-    /// The alarm is moved only when it rings or rings too late: packets cost it nothing.
-    fn poll_alarm(&self, context: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Event> {
-        let deadlines = [self.session.poll_timeout(), self.implicit_subscription_at];
-        let Some(next) = deadlines.into_iter().flatten().min() else { return Poll::Pending };
-        if alarm.deadline() > next.into() {
-            alarm.as_mut().reset(next.into());
-        }
-        while alarm.as_mut().poll(context).is_ready() {
-            if self.flows.clock.instant() >= next {
-                return Poll::Ready(Event::Deadline);
-            }
-            alarm.as_mut().reset(next.into());
-        }
-        Poll::Pending
     }
 
     async fn end(mut self, ending: Ending) {
