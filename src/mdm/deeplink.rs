@@ -64,7 +64,7 @@ impl Deeplink {
     /// The separator on the wire is a backslash and a semicolon; all seven fields, because iOS indexes them unchecked.
     fn joined(&self) -> String {
         [
-            self.url.trim_end_matches('/'),
+            without_slash(&self.url).as_str(),
             &self.user_token,
             &self.invitation_token,
             &self.support_name,
@@ -132,8 +132,10 @@ impl Deeplink {
         link.is_usable().then_some(link)
     }
 
+    /// No part that we need holds a backslash: it would be a piece of a separator, or be written as two.
     fn is_usable(&self) -> bool {
-        self.url.contains("://") && !self.user_token.is_empty() && !self.invitation_token.is_empty()
+        let parts = [&self.url, &self.user_token, &self.invitation_token];
+        self.url.contains("://") && parts.iter().all(|it| !it.is_empty() && !it.contains('\\'))
     }
 }
 
@@ -144,7 +146,7 @@ fn plain(field: &str) -> String {
 }
 
 fn without_slash(url: &str) -> String {
-    url.strip_suffix('/').unwrap_or(url).to_owned()
+    url.trim_end_matches('/').to_owned()
 }
 
 /// Standard or URL-safe letters, with or without padding; a `+` that became a space on the way is one again.
@@ -219,6 +221,7 @@ mod tests {
         check(json);
         check(&format!("flyve://register?data={}", STANDARD_NO_PAD.encode(json)));
         check(&format!("flyve://register?data={csv}"));
+        check(&format!("flyve://register?data={}", csv.replacen("com;", "com//;", 1)));
         assert_eq!(Deeplink::parse(EMPTY_SUPPORT), Some(bare()));
     }
 
@@ -242,9 +245,19 @@ mod tests {
 
     #[test]
     fn what_is_no_deeplink_is_none() {
-        for text in
-            ["", "hello", "http://x/", "flyve://register?data=", "flyve://register?data=%%%", "{", "{}", "[1]", ";;;"]
-        {
+        for text in [
+            "",
+            "hello",
+            "http://x/",
+            "flyve://register?data=",
+            "flyve://register?data=%%%",
+            "{",
+            "{}",
+            "[1]",
+            ";;;",
+            r"flyve://register?data=http://a\\b;t;i",
+            r"flyve://register?data=http://a;\t;i",
+        ] {
             assert_eq!(Deeplink::parse(text), None, "{text}");
         }
         assert_eq!(Deeplink::parse(&"a".repeat(DEEPLINK_BYTES_MAX + 1)), None);
