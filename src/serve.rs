@@ -95,7 +95,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let (stopping, stopped) = watch::channel(false);
     // They end after everything else: connections to a database may have been opened there.
     let threads = Threads::start()?;
-    let mut tasks = sockets.serve(&flows, &tls, &stopped, &threads);
+    let mut tasks = sockets.serve(&flows, &tls, &stopped, &threads)?;
     if let Some(mailer) = mailer {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
@@ -228,9 +228,15 @@ impl Sockets {
     }
 
     /// Starts a task per listener. MQTT listeners end when the process does; HTTP ones finish their requests first.
-    fn serve(self, flows: &Arc<Flows>, tls: &Arc<Tls>, stopped: &watch::Receiver<bool>, threads: &Threads) -> Tasks {
+    fn serve(
+        self,
+        flows: &Arc<Flows>,
+        tls: &Arc<Tls>,
+        stopped: &watch::Receiver<bool>,
+        threads: &Threads,
+    ) -> Result<Tasks, String> {
         if let Some(socket) = self.mqtt_tls {
-            let (tls, home) = (tls.clone(), Handle::current());
+            let (socket, tls, home) = (threads.door.watch(socket)?, tls.clone(), Handle::current());
             threads.door.handle().spawn(listener::serve_tls(flows.clone(), socket, tls, home));
         }
         if let Some(socket) = self.mqtt_tcp {
@@ -244,12 +250,13 @@ impl Sockets {
             (Entrance::Http, self.http, agents, None),
             (Entrance::Admin, self.admin, http::admin_router(flows.clone()), None),
         ] {
-            if let Some(listener) = socket {
+            if let Some(socket) = socket {
+                let listener = threads.web.watch(socket)?;
                 let web = Web { entrance, listener, routes, security };
                 tasks.push(threads.web.handle().spawn(web::serve(flows.clone(), web, stopped.clone())));
             }
         }
-        tasks
+        Ok(tasks)
     }
 }
 

@@ -54,14 +54,6 @@ pub fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     })
 }
 
-/// Has a listening socket watched by the threads that this is called on, and with it every connection that it accepts.
-///
-/// # Errors
-/// The system has no room for it.
-pub(super) fn watch_here(listener: TcpListener) -> io::Result<TcpListener> {
-    TcpListener::from_std(listener.into_std()?)
-}
-
 /// The next connection. Waits a little when the system has no descriptors left.
 pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
@@ -99,10 +91,6 @@ async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _place: P
 
 /// Serves MQTT over TLS for ever: strangers where this is called, devices at `home`.
 pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, home: Handle) {
-    let listener = match watch_here(listener) {
-        Ok(listener) => listener,
-        Err(problem) => return warn!("cannot watch a listener: {problem}"),
-    };
     loop {
         let (socket, peer) = accept(&listener).await;
         let Some(place) = flows.enter(Entrance::Mqtt, peer.ip(), true) else {

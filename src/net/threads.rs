@@ -2,7 +2,10 @@
 
 use std::num::NonZero;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle, Runtime},
+};
 
 /// Half of the cores never hear strangers: even a thread that gives way holds a core for a moment, and whoever has something to commit
 /// would wait for it.
@@ -16,7 +19,7 @@ const THREADS_MAX: usize = 64;
 
 /// The sets of threads.
 pub struct Threads {
-    /// Accepts MQTT connections, shakes hands, and listens until a client has said who it is.
+    /// Accepts MQTT connections over TLS, shakes hands, and listens until a client has said who it is.
     pub door: Aside,
     /// Serves HTTP.
     pub web: Aside,
@@ -57,6 +60,17 @@ impl Aside {
     /// Where tasks are spawned.
     pub fn handle(&self) -> Handle {
         self.0.as_ref().expect("it is there until it is dropped").handle().clone()
+    }
+
+    /// Has these threads watch a listening socket, and with it every connection that it accepts.
+    ///
+    /// # Errors
+    /// A sentence: the system has no room for it.
+    pub fn watch(&self, listener: TcpListener) -> Result<TcpListener, String> {
+        let home = self.handle();
+        let _here = home.enter();
+        let watched = listener.into_std().and_then(TcpListener::from_std);
+        watched.map_err(|problem| format!("cannot watch a listening socket: {problem}"))
     }
 }
 

@@ -30,11 +30,11 @@ use tokio::{
     sync::{mpsc, watch},
     time::Sleep,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     handshake::shake,
-    listener::{accept, turn_away, watch_here},
+    listener::{accept, turn_away},
     socket::Socket,
     tls::Tls,
 };
@@ -62,13 +62,9 @@ pub struct Web {
 pub async fn serve(flows: Arc<Flows>, web: Web, mut stopped: watch::Receiver<bool>) {
     // Nothing is sent: it closes when the last connection is gone.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
-    let listener = match watch_here(web.listener) {
-        Ok(listener) => listener,
-        Err(problem) => return warn!("cannot watch a listener: {problem}"),
-    };
     loop {
         let (socket, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept(&web.listener) => accepted,
             () = told(&mut stopped) => break,
         };
         let Some(place) = flows.enter(web.entrance, peer.ip(), web.security.is_some()) else {
@@ -88,7 +84,7 @@ pub async fn serve(flows: Arc<Flows>, web: Web, mut stopped: watch::Receiver<boo
             }
         }
     }
-    drop((listener, alive));
+    drop((web.listener, alive));
     all_gone.recv().await;
 }
 
