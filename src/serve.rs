@@ -55,7 +55,7 @@ const TEND_EVERY: Duration = Duration::from_secs(10);
 const TEND_PAUSE: Duration = Duration::from_millis(500);
 
 /// Threads for connected devices: half of the cores. The others are kept busy by the database, strangers and HTTP; with a thread for each
-/// core, those of devices take work and memory from each other, and every CONNECT costs a quarter more.
+/// core, those of devices take work and memory from each other, and a CONNECT costs more.
 pub fn device_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

@@ -22,11 +22,15 @@ fn why(report: &Value, kind: &str, id: i64) -> String {
     found.unwrap_or_else(|| panic!("{kind} {id}: {report:#}"))["why"].as_str().unwrap().to_owned()
 }
 
+/// One on each database.
+async fn servers() -> [Server; 2] {
+    [Server::start().await, Server::with(&[("MDMQ_DATABASE__URL", &fresh_database())]).await]
+}
+
 #[tokio::test]
 async fn a_phone_reconnects_with_its_old_password_and_is_locked() {
-    for settings in [vec![], vec![("MDMQ_DATABASE__URL", fresh_database())]] {
-        let settings: Vec<_> = settings.iter().map(|(key, value): &(_, String)| (*key, value.as_str())).collect();
-        let (server, flyve) = (Server::with(&settings).await, Flyve::new().await);
+    for server in servers().await {
+        let flyve = Flyve::new().await;
         let report = move_in(&server, &flyve, &[]).await;
         assert_eq!(count(&report, "agents"), (2, 0, 2), "{report:#}");
         assert!(why(&report, "agents", 10).contains("enrolled again as agent 11"));
@@ -165,9 +169,8 @@ async fn logs_in(server: &Server, login: &str, password: &str) -> u16 {
 
 #[tokio::test]
 async fn people_log_in_with_the_passwords_that_they_had() {
-    for settings in [vec![], vec![("MDMQ_DATABASE__URL", fresh_database())]] {
-        let settings: Vec<_> = settings.iter().map(|(key, value): &(_, String)| (*key, value.as_str())).collect();
-        let (server, flyve) = (Server::with(&settings).await, Flyve::new().await);
+    for server in servers().await {
+        let flyve = Flyve::new().await;
         let report = move_in(&server, &flyve, &[]).await;
         assert_eq!(count(&report, "passwords"), (1, 0, 2), "{report:#}");
         assert!(why(&report, "passwords", 8).contains("no bcrypt hash"));
