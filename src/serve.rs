@@ -37,7 +37,7 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     net::{
-        listener,
+        listener::{self, Homes},
         threads::Threads,
         tls::Tls,
         web::{self, Web},
@@ -53,12 +53,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const TEND_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two rounds.
 const TEND_PAUSE: Duration = Duration::from_millis(500);
-
-/// Threads for connected devices: half of the cores. The others are kept busy by the database, strangers and HTTP; with a thread for each
-/// core, those of devices take work and memory from each other, and a CONNECT costs more.
-pub fn device_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
-}
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -236,11 +230,12 @@ impl Sockets {
         threads: &Threads,
     ) -> Result<Tasks, String> {
         if let Some(socket) = self.mqtt_tls {
-            let (socket, tls, home) = (threads.door.watch(socket)?, tls.clone(), Handle::current());
-            threads.door.handle().spawn(listener::serve_tls(flows.clone(), socket, tls, home));
+            let (socket, tls) = (threads.door.watch(socket)?, tls.clone());
+            let homes = Homes { devices: Handle::current(), services: threads.services.handle() };
+            threads.door.handle().spawn(listener::serve_tls(flows.clone(), socket, tls, homes));
         }
         if let Some(socket) = self.mqtt_tcp {
-            tokio::spawn(listener::serve(flows.clone(), socket));
+            tokio::spawn(listener::serve(flows.clone(), socket, threads.services.handle()));
         }
         let agents = http::agents_router(flows.clone());
         let security = Some((tls.clone(), threads.door.handle()));

@@ -16,14 +16,14 @@ const LINES_MAX: usize = 600;
 #[rustfmt::skip]
 const MAY_USE: &[(&str, &[&str])] = &[
     // wiring
-    ("cli",      &["serve", "simulate", "config", "clock", "ids", "datadir", "net", "mdm", "store", "pki", "qr"]),
+    ("cli",      &["serve", "simulate", "config", "cores", "clock", "ids", "datadir", "net", "mdm", "store", "pki", "qr"]),
     ("serve",    &["mail", "pki", "net", "http", "flows", "broker", "store", "config", "clock", "metrics", "datadir", "ids"]),
     ("simulate", &["mqtt", "mdm", "config", "clock", "ids", "datadir"]),
     // edges
-    ("net",      &["flows", "broker", "mqtt", "pki", "config", "clock", "metrics", "ids", "datadir"]),
+    ("net",      &["flows", "broker", "mqtt", "pki", "config", "cores", "clock", "metrics", "ids", "datadir"]),
     ("http",     &["flows", "broker", "mdm", "store", "config", "clock", "metrics", "ids", "datadir", "qr"]), // of `store` only its error and its rows
     // stories
-    ("flows",    &["store", "mail", "pki", "qr", "broker", "guard", "mdm", "mqtt", "config", "clock", "metrics", "ids", "datadir"]),
+    ("flows",    &["store", "mail", "pki", "qr", "broker", "guard", "mdm", "mqtt", "config", "cores", "clock", "metrics", "ids", "datadir"]),
     // core
     ("broker",   &["mqtt", "mdm", "clock", "ids"]), // of `mdm` only the Agent; of `clock` only the Timestamp
     ("mdm",      &["mqtt", "clock", "ids"]),        // of `mqtt` only small nouns; of `clock` only the Timestamp
@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics",  &[]),
     ("qr",       &[]),
     ("config",   &[]),
+    ("cores",    &[]),
     ("clock",    &[]),
     ("ids",      &[]),
 ];

@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::Result;
 use clap::ValueEnum;
-use rustls::{ClientConnection, pki_types::ServerName};
+use mdmq::cores;
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use socket2::{Domain, Socket, Type};
 
 use crate::{ground::Server, wire};
@@ -109,25 +110,44 @@ impl Attackers {
     }
 }
 
+/// A connection, with TLS or without.
+trait Talk: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Talk for T {}
+
+type Line = Box<dyn Talk>;
+
+/// Where the server listens.
+#[derive(Clone)]
+struct Target {
+    mqtt_tls: u16,
+    http: u16,
+    /// MQTT without TLS, where that is attacked.
+    mqtt_tcp: Option<u16>,
+    trust: Arc<ClientConfig>,
+}
+
 /// What a thread needs.
 struct Attacker {
     attack: Attack,
     from: Ipv4Addr,
     hello: Vec<u8>,
-    ports: [u16; 3],
-    held: VecDeque<TcpStream>,
+    target: Target,
+    held: VecDeque<Line>,
     number: u64,
     /// CONNECT of a client that is let in.
     pass: Vec<u8>,
     /// Where it was let in.
-    line: Option<TcpStream>,
+    line: Option<Line>,
 }
 
 /// Begins an attack with some threads, each from an address of its own.
-pub fn begin(attack: Attack, threads: u32, server: &Server) -> Result<Attackers> {
+pub fn begin(attack: Attack, threads: u32, server: &Server, is_clear: bool) -> Result<Attackers> {
     let mut hello = Vec::new();
-    ClientConnection::new(server.trust()?, ServerName::try_from("localhost")?)?.write_tls(&mut hello)?;
-    let ports = [server.port("mqtt_tls")?, server.port("mqtt_tcp")?, server.port("http")?];
+    let trust = server.trust()?;
+    ClientConnection::new(trust.clone(), ServerName::try_from("localhost")?)?.write_tls(&mut hello)?;
+    let mqtt_tcp = is_clear.then(|| server.port("mqtt_tcp")).transpose()?;
+    let target = Target { mqtt_tls: server.port("mqtt_tls")?, http: server.port("http")?, mqtt_tcp, trust };
     let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let threads = (0..threads).map(|n| {
         let from = Ipv4Addr::new(127, 0, 7, 1 + n as u8);
@@ -136,12 +156,12 @@ pub fn begin(attack: Attack, threads: u32, server: &Server) -> Result<Attackers>
             Attack::Inventories => wire::connect_device(n + 1),
             _ => wire::connect_service(&format!("insider{n}"), INSIDER, server.insider()),
         };
-        let (hello, held, number) = (hello.clone(), VecDeque::new(), u64::from(n) << 32);
-        let mut attacker = Attacker { attack, from, hello, ports, held, number, pass, line: None };
+        let (hello, target, held, number) = (hello.clone(), target.clone(), VecDeque::new(), u64::from(n) << 32);
+        let mut attacker = Attacker { attack, from, hello, target, held, number, pass, line: None };
         let (is_over, count) = (is_over.clone(), count.clone());
         std::thread::spawn(move || {
-            // Where it is forbidden, the figures are worse than they need be.
-            let _ = rustix::process::nice(NICENESS);
+            // They leave the cores of the device alone. Where it is forbidden, the figures are worse than they need be.
+            cores::step_aside(NICENESS);
             while !is_over.load(Ordering::Relaxed) {
                 // A refused connection is what is wanted.
                 let _ = attacker.strike();
@@ -155,28 +175,29 @@ pub fn begin(attack: Attack, threads: u32, server: &Server) -> Result<Attackers>
 impl Attacker {
     fn strike(&mut self) -> std::io::Result<()> {
         self.number += 1;
-        let [mqtt_tls, mqtt_tcp, http] = self.ports;
         match self.attack {
             Attack::Handshakes => {
-                let mut stream = self.connect(mqtt_tls)?;
+                let mut stream = self.connect(self.target.mqtt_tls)?;
                 stream.write_all(&self.hello)?;
                 stream.read_exact(&mut [0; 64])
             }
-            Attack::HalfOpen => self.hold(mqtt_tls, b""),
-            Attack::SlowWriters => self.hold(mqtt_tcp, &[0x10, 0x7f, 0]),
+            Attack::HalfOpen => self.hold(|it| Ok(Box::new(it.connect(it.target.mqtt_tls)?)), b"", b"\x16"),
+            Attack::SlowWriters => self.hold(Self::call, &[0x10, 0x7f, 0], b"a"),
             Attack::Passwords => {
-                let mut stream = self.connect(mqtt_tcp)?;
-                stream.write_all(&wire::connect_service("guess", &format!("guess{}", self.number), "wrong"))?;
-                stream.read_exact(&mut [0; 4])
+                let mut line = self.call()?;
+                line.write_all(&wire::connect_service("guess", &format!("guess{}", self.number), "wrong"))?;
+                line.read_exact(&mut [0; 4])
             }
             Attack::GiantPackets => {
-                let mut stream = self.connect(mqtt_tcp)?;
-                stream.write_all(&[0x10, 0xff, 0xff, 0xff, 0x7f])?;
-                stream.read(&mut [0; 4]).map(drop)
+                let mut line = self.call()?;
+                line.write_all(&[0x10, 0xff, 0xff, 0xff, 0x7f])?;
+                line.read(&mut [0; 4]).map(drop)
             }
-            Attack::Slowloris => self.hold(http, b"GET / HTTP/1.1\r\nX-"),
+            Attack::Slowloris => {
+                self.hold(|it| Ok(Box::new(it.connect(it.target.http)?)), b"GET / HTTP/1.1\r\nX-", b"a")
+            }
             Attack::Tokens => {
-                let mut stream = self.connect(http)?;
+                let mut stream = self.connect(self.target.http)?;
                 let token = self.number;
                 write!(stream, "GET /initSession?user_token={token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
                 stream.read_to_end(&mut Vec::new()).map(drop)
@@ -203,7 +224,7 @@ impl Attacker {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => {
-                let mut line = self.connect(self.ports[1])?;
+                let mut line = self.call()?;
                 line.write_all(&self.pass)?;
                 line.read_exact(&mut [0; 4])?;
                 line
@@ -240,17 +261,32 @@ impl Attacker {
         Ok(socket.into())
     }
 
+    /// A connection to MQTT. Over TLS hands are shaken when something is said.
+    fn call(&self) -> std::io::Result<Line> {
+        if let Some(port) = self.target.mqtt_tcp {
+            return Ok(Box::new(self.connect(port)?));
+        }
+        let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+        let session = ClientConnection::new(self.target.trust.clone(), name).map_err(std::io::Error::other)?;
+        Ok(Box::new(StreamOwned::new(session, self.connect(self.target.mqtt_tls)?)))
+    }
+
     /// Opens one more connection, or says one more byte on one that is open.
-    fn hold(&mut self, port: u16, opening: &[u8]) -> std::io::Result<()> {
+    fn hold(
+        &mut self,
+        open: impl FnOnce(&Self) -> std::io::Result<Line>,
+        opening: &[u8],
+        letter: &[u8; 1],
+    ) -> std::io::Result<()> {
         if self.held.len() < HELD_MAX {
-            let mut stream = self.connect(port)?;
-            stream.write_all(opening)?;
-            self.held.push_back(stream);
+            let mut line = open(self)?;
+            line.write_all(opening)?;
+            self.held.push_back(line);
             return Ok(());
         }
         let Some(mut oldest) = self.held.pop_front() else { return Ok(()) };
         std::thread::sleep(Duration::from_millis(1));
-        oldest.write_all(if opening.is_empty() { b"\x16" } else { b"a" })?;
+        oldest.write_all(letter)?;
         self.held.push_back(oldest);
         Ok(())
     }

@@ -37,6 +37,9 @@ struct Options {
     /// Only this attack.
     #[arg(long)]
     only: Option<Attack>,
+    /// Attack the listener of MQTT in clear text, which is off unless it is configured, instead of the one with TLS.
+    #[arg(long)]
+    clear_text: bool,
     /// End with exit code 1 when a round trip takes more than twice its calm time.
     #[arg(long)]
     check: bool,
@@ -93,7 +96,7 @@ fn run(options: &Options) -> Result<ExitCode> {
             let (server, other) = (Server::start()?, Server::start()?);
             measure(&server, options, &mut calm)?;
             for (target, side) in [(&other, &mut elsewhere), (&server, &mut under)] {
-                let attackers = attackers::begin(attack, options.attackers, target)?;
+                let attackers = attackers::begin(attack, options.attackers, target, options.clear_text)?;
                 measure(&server, options, side)?;
                 side.attacks += attackers.end();
             }

@@ -171,7 +171,7 @@ fn run(line: Line) -> Done {
             if let Some(data_dir) = line.data_dir {
                 config.data_dir = data_dir;
             }
-            let threads = crate::serve::device_threads();
+            let threads = crate::cores::device_threads();
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
             Ok(runtime.block_on(crate::serve::run(config))?)
         }

@@ -10,6 +10,8 @@ use argon2::{
 use tokio::sync::{Semaphore, oneshot};
 use zeroize::Zeroizing;
 
+use crate::cores;
+
 /// Hashes computed at once: each takes 19 MiB and some tens of milliseconds of a core.
 const AT_ONCE_MAX: usize = 2;
 /// Requests that wait for one.
@@ -106,8 +108,7 @@ impl Passwords {
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Crowded)?;
         let (answer, answered) = oneshot::channel();
         let computed = std::thread::Builder::new().name("password".to_owned()).spawn(move || {
-            // On Linux this is about the calling thread alone. Where it is forbidden, people weigh as much as devices.
-            let _ = rustix::process::nice(NICENESS);
+            cores::step_aside(NICENESS);
             drop(answer.send(work()));
             drop(turn);
         });

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use self::wait::Event;
@@ -17,7 +18,7 @@ use crate::{
     flows::{
         Flows,
         admit::Caller,
-        guard::Refusal,
+        guard::{Place, Refusal},
         ingest::Batch,
         seat::{Farewell, Seat, Seated, Subscribed},
     },
@@ -74,13 +75,26 @@ struct Conn {
     alarm_at: Instant,
 }
 
-/// Serves a client until it leaves.
-pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller) {
+/// Serves a client until it leaves: a device where this is called, a service account on the threads of its like.
+pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller, place: Place, services: Handle) {
     let mut conn = Conn::new(flows, stream, caller);
     let ending = match conn.hear().await {
-        Ok(connect) => conn.welcome(connect).await,
+        Ok(connect) => {
+            Box::pin(conn.judge(*connect)).await;
+            if conn.let_go() {
+                return drop(services.spawn(stay(conn, place)));
+            }
+            conn.run().await
+        }
         Err(ending) => ending,
     };
+    conn.end(ending).await;
+}
+
+/// Serves a client that moved here until it leaves.
+async fn stay(mut conn: Conn, _place: Place) {
+    conn.outbox.hand_over();
+    let ending = conn.run().await;
     conn.end(ending).await;
 }
 
@@ -108,10 +122,16 @@ impl Guest {
         self.conn.stream.loosen().is_ok().then_some(self)
     }
 
-    /// Serves it until it leaves.
-    pub async fn serve(self) {
+    /// Serves it until it leaves: a device where this is called, a service account on the threads of its like.
+    pub async fn serve(self, place: Place, services: Handle) {
         let Guest { mut conn, connect } = self;
-        let ending = conn.welcome(connect).await;
+        // Another task heard it.
+        conn.outbox.hand_over();
+        Box::pin(conn.judge(*connect)).await;
+        if conn.let_go() {
+            return drop(services.spawn(stay(conn, place)));
+        }
+        let ending = conn.run().await;
         conn.end(ending).await;
     }
 }
@@ -169,11 +189,10 @@ impl Conn {
         }
     }
 
-    async fn welcome(&mut self, connect: Box<Connect>) -> Ending {
-        // Who heard it may have been another task.
-        self.outbox.hand_over();
-        Box::pin(self.judge(*connect)).await;
-        self.run().await
+    /// Lets go of the socket of a client that other threads will serve: back ends are heard beside devices, not before them.
+    fn let_go(&mut self) -> bool {
+        // A socket that fails here fails again where it is served.
+        matches!(self.seat, Seat::Service(_)) && self.stream.loosen().is_ok()
     }
 
     async fn run(&mut self) -> Ending {

@@ -73,24 +73,33 @@ pub(super) fn turn_away(socket: &TcpStream) {
     let _ = socket.set_zero_linger();
 }
 
+/// Threads that serve whoever has said who it is.
+#[derive(Clone)]
+pub struct Homes {
+    /// Devices.
+    pub devices: Handle,
+    /// Service accounts.
+    pub services: Handle,
+}
+
 /// Serves MQTT in clear text for ever. It is for trusted networks: who comes in is heard where devices are served.
-pub async fn serve(flows: Arc<Flows>, listener: TcpListener) {
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener, services: Handle) {
     loop {
         let (socket, peer) = accept(&listener).await;
         match flows.enter(Entrance::Mqtt, peer.ip(), false) {
             None => turn_away(&socket),
-            Some(place) => drop(tokio::spawn(plain(flows.clone(), socket, peer, place))),
+            Some(place) => drop(tokio::spawn(plain(flows.clone(), socket, peer, place, services.clone()))),
         }
     }
 }
 
-async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, _place: Place) {
+async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, place: Place, services: Handle) {
     let caller = Caller { address: peer, certificate: None };
-    conn::serve(flows, Stream::Plain(Socket::Watched(socket)), caller).await;
+    conn::serve(flows, Stream::Plain(Socket::Watched(socket)), caller, place, services).await;
 }
 
-/// Serves MQTT over TLS for ever: strangers where this is called, devices at `home`.
-pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, home: Handle) {
+/// Serves MQTT over TLS for ever: strangers where this is called, the others at home.
+pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, homes: Homes) {
     loop {
         let (socket, peer) = accept(&listener).await;
         let Some(place) = flows.enter(Entrance::Mqtt, peer.ip(), true) else {
@@ -98,7 +107,7 @@ pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, 
             continue;
         };
         let stranger = Stranger { flows: flows.clone(), peer, place, since: flows.clock.instant() };
-        tokio::spawn(stranger.come_in(Socket::Watched(socket), tls.clone(), home.clone()));
+        tokio::spawn(stranger.come_in(Socket::Watched(socket), tls.clone(), homes.clone()));
     }
 }
 
@@ -111,8 +120,8 @@ struct Stranger {
 }
 
 impl Stranger {
-    /// Shakes hands and listens. Who says CONNECT is served at `home`.
-    async fn come_in(mut self, socket: Socket, tls: Arc<Tls>, home: Handle) {
+    /// Shakes hands and listens. Who says CONNECT is served at home.
+    async fn come_in(mut self, socket: Socket, tls: Arc<Tls>, homes: Homes) {
         let shaken = shake(&self.flows, tls.mqtt(), socket, self.since, &mut self.place).await;
         let Some(stream) = shaken else { return };
         let Stranger { flows, peer, place, .. } = self;
@@ -123,11 +132,7 @@ impl Stranger {
         let caller = Caller { address: peer, certificate };
         let guest = conn::greet(flows, Stream::Tls(Box::new(stream)), caller).await;
         if let Some(guest) = guest.and_then(Guest::moved) {
-            home.spawn(stay(guest, place));
+            homes.devices.spawn(guest.serve(place, homes.services));
         }
     }
-}
-
-async fn stay(guest: Guest, _place: Place) {
-    guest.serve().await;
 }

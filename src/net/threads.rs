@@ -1,21 +1,18 @@
-//! Threads beside those that serve connected devices: they give way, so that devices are served first, whoever else knocks or asks.
-
-use std::num::NonZero;
+//! Threads beside those that serve connected devices (see [`crate::cores`]): devices are served first, whoever else knocks or asks.
 
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
 };
 
-/// Half of the cores never hear strangers: even a thread that gives way holds a core for a moment, and whoever has something to commit
-/// would wait for it.
-const CORES_PER_DOOR_THREAD: usize = 2;
+use crate::cores;
+
 /// How nice the threads at the door are: all of an idle core, hardly anything of a busy one.
 const DOOR_NICENESS: i32 = 19;
-/// How nice the threads of HTTP are: people and phones that enroll get their share of a busy core, after the devices.
+/// How nice the threads of HTTP are: people and phones that enroll get their share of a busy core.
 const WEB_NICENESS: i32 = 10;
-/// Threads of a kind at most, on machines with more cores.
-const THREADS_MAX: usize = 64;
+/// Back ends come before both: what they say is for devices.
+const SERVICE_NICENESS: i32 = 0;
 
 /// The sets of threads.
 pub struct Threads {
@@ -23,6 +20,8 @@ pub struct Threads {
     pub door: Aside,
     /// Serves HTTP.
     pub web: Aside,
+    /// Serves service accounts that are connected.
+    pub services: Aside,
 }
 
 impl Threads {
@@ -31,27 +30,24 @@ impl Threads {
     /// # Errors
     /// The system gives no threads.
     pub fn start() -> Result<Threads, String> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Threads {
-            door: Aside::start("door", cores / CORES_PER_DOOR_THREAD, DOOR_NICENESS)?,
-            web: Aside::start("web", cores, WEB_NICENESS)?,
+            door: Aside::start("door", DOOR_NICENESS)?,
+            web: Aside::start("web", WEB_NICENESS)?,
+            services: Aside::start("services", SERVICE_NICENESS)?,
         })
     }
 }
 
-/// A runtime whose threads give way. What still runs there when this is dropped ends unfinished.
+/// A runtime whose threads keep to a part of the cores. What still runs there when this is dropped ends unfinished.
 pub struct Aside(Option<Runtime>);
 
 impl Aside {
-    fn start(name: &'static str, threads: usize, niceness: i32) -> Result<Aside, String> {
+    fn start(name: &'static str, niceness: i32) -> Result<Aside, String> {
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads.clamp(1, THREADS_MAX))
+            .worker_threads(cores::threads_aside())
             .thread_name(name)
             .enable_all()
-            .on_thread_start(move || {
-                // On Linux this is about the calling thread alone. Where it is forbidden, all weigh the same.
-                let _ = rustix::process::nice(niceness);
-            })
+            .on_thread_start(move || cores::step_aside(niceness))
             .build()
             .map_err(|problem| format!("cannot start the {name} threads: {problem}"))?;
         Ok(Aside(Some(runtime)))

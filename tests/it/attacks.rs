@@ -133,9 +133,19 @@ async fn half_open_connections_and_stalled_handshakes_take_only_the_places_of_th
 
 /// The share of the processor is the scheduler's business; what we can show is what it is told.
 #[tokio::test]
-async fn strangers_and_http_have_threads_that_weigh_less_than_those_of_connected_devices() {
+async fn strangers_http_and_back_ends_have_threads_that_leave_half_of_the_cores_to_devices() {
     let server = Server::start().await;
     server.enrolled("WEIGHED").await.comes_up(&server).await;
+    let cores_of = |thread: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{}/task/{thread}/status", server.pid())).unwrap();
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+        let range = |it: &str| -> Vec<u32> {
+            let (from, to) = it.split_once('-').unwrap_or((it, it));
+            (from.parse().unwrap()..=to.parse().unwrap()).collect()
+        };
+        list.split(',').flat_map(range).collect::<Vec<u32>>()
+    };
+    let all = cores_of(&server.pid().to_string());
     let niceness_of = |thread: &str| -> (String, i32) {
         let stat = std::fs::read_to_string(format!("/proc/{}/task/{thread}/stat", server.pid())).unwrap();
         let (name, figures) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
@@ -150,11 +160,15 @@ async fn strangers_and_http_have_threads_that_weigh_less_than_those_of_connected
     };
     let mut kinds = std::collections::BTreeSet::new();
     for thread in std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
-        let (name, niceness) = niceness_of(thread.unwrap().file_name().to_str().unwrap());
+        let thread = thread.unwrap().file_name().into_string().unwrap();
+        let (name, niceness) = niceness_of(&thread);
         assert_eq!(niceness, expected(&name), "{name}");
+        let is_aside = ["door", "web", "services"].contains(&&*name) && all.len() > 1;
+        let half = if is_aside { &all[all.len() / 2..] } else { &all[..] };
+        assert_eq!(cores_of(&thread), half, "{name}");
         kinds.insert(name);
     }
-    assert!(["door", "web"].iter().all(|it| kinds.contains(*it)), "{kinds:?}");
+    assert!(["door", "web", "services"].iter().all(|it| kinds.contains(*it)), "{kinds:?}");
     assert!(kinds.iter().any(|it| it.starts_with("sqlite-")), "{kinds:?}");
 }
 
