@@ -142,6 +142,8 @@ pub struct Metrics {
     pub wills: Counter,
     /// Connections taken over by a newer one of the same account.
     pub takeovers: Family<Who, Counter>,
+    /// Times that a device was not heard for a while, because many of its reports made no sense.
+    pub pauses: Counter,
     /// Commands accepted from administrators, by name.
     pub commands_queued: Family<CommandName, Counter>,
     /// Commands now, by state; refreshed when scraped.
@@ -226,6 +228,7 @@ impl Metrics {
             retained_refused: Counter::default(),
             wills: Counter::default(),
             takeovers: Family::default(),
+            pauses: Counter::default(),
             commands_queued: Family::default(),
             commands: Family::default(),
             outbox_depth: Gauge::default(),
@@ -279,6 +282,11 @@ impl Metrics {
         it.register("retained_refused", "Retained messages refused because the store is full", self.retained_refused.clone());
         it.register("wills", "Wills published", self.wills.clone());
         it.register("takeovers", "Connections taken over by a newer one of the same account", self.takeovers.clone());
+        it.register(
+            "device_pauses",
+            "Times that a device was not heard for a while, because many of its reports made no sense",
+            self.pauses.clone(),
+        );
         it.register("commands_queued", "Commands accepted from administrators", self.commands_queued.clone());
         it.register("commands", "Commands by state", self.commands.clone());
         it.register("outbox_messages", "Messages waiting in the outboxes of service accounts", self.outbox_depth.clone());

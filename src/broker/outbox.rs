@@ -205,6 +205,12 @@ impl Outbox {
         inside.bytes = inside.mail.deliveries.iter().map(|it| it.message.payload.len() + it.message.topic.len()).sum();
     }
 
+    /// Whether more waits than is taken: only what was put back can make it so.
+    pub fn is_overfull(&self) -> bool {
+        let inside = self.lock();
+        inside.mail.deliveries.len() > self.bounds.messages_max || inside.bytes > self.bounds.bytes_max
+    }
+
     /// Messages that wait.
     pub fn depth(&self) -> usize {
         self.lock().mail.deliveries.len()

@@ -29,6 +29,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// For subscribers, once the rows are written.
     pub messages: Vec<Arc<Message>>,
+    /// Reports that will never parse.
+    pub nonsense: u32,
 }
 
 impl Batch {
@@ -86,6 +88,7 @@ impl Flows {
                 true
             }
             Err(malformed) => {
+                batch.nonsense += 1;
                 self.metrics.reports.get_or_create(&ReportOutcome { report, outcome: malformed.as_str() }).inc();
                 info!(agent.serial = %agent.serial, report, "ignored a report: {malformed}");
                 false
@@ -97,7 +100,7 @@ impl Flows {
     /// waking one that has nothing to say would cost as much as the write).
     pub fn record(self: &Arc<Self>, agent: AgentId, batch: Batch, outbox: &Arc<Outbox>, ticket: Option<u64>) {
         let (flows, outbox) = (self.clone(), outbox.clone());
-        let Batch { changes, messages } = batch;
+        let Batch { changes, messages, .. } = batch;
         let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
         let settles =
             is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Buf, BytesMut};
+
 use super::{
     codec::{self, ProtocolError},
     packet::{Connect, ConnectCode, Message, Packet, PacketId, Publish, QoS, Version},
@@ -19,8 +21,6 @@ use outgoing::Outgoing;
 
 /// Bytes that may be sent ahead while we wait for an answer from above, on top of one packet of the largest size.
 pub const AHEAD_BYTES_MAX: usize = 64 * 1024;
-/// Buffers up to this size may stay with an idle session.
-const IDLE_BYTES_MAX: usize = 64;
 
 /// Bounds of one session.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +52,10 @@ pub enum Output {
         /// What it is about.
         filters: Vec<(String, QoS)>,
     },
-    /// Forget the filters; the session has already queued UNSUBACK.
+    /// Forget the filters, then call `unsubscribed`.
     Unsubscribe {
+        /// Ties the answer to it.
+        packet_id: PacketId,
         /// What it is about.
         filters: Vec<String>,
     },
@@ -112,7 +114,7 @@ pub struct Session {
     /// Start of the session until CONNECT, then the arrival of the last bytes: a large packet on a slow line is no silence.
     last_bytes: Instant,
     /// Bytes that could not be decoded yet: an incomplete packet, or packets that wait for an answer from above.
-    held: Vec<u8>,
+    held: BytesMut,
     transmit: Vec<u8>,
     outputs: VecDeque<Output>,
     incoming: Incoming,
@@ -140,7 +142,7 @@ impl Session {
             version: Version::V3_1_1,
             keep_alive_s: 0,
             last_bytes: now,
-            held: Vec::new(),
+            held: BytesMut::new(),
             transmit: Vec::new(),
             outputs: VecDeque::new(),
             incoming: Incoming::default(),
@@ -192,11 +194,8 @@ impl Session {
 
     /// Gives back what only a busy session needs. For callers that are about to wait.
     pub fn release_idle(&mut self) {
-        if self.transmit.is_empty() && self.transmit.capacity() > IDLE_BYTES_MAX {
-            self.transmit = Vec::new();
-        }
         if self.held.is_empty() && self.held.capacity() > 0 {
-            self.held = Vec::new();
+            self.held = BytesMut::new();
         }
         if self.outputs.is_empty() && self.outputs.capacity() > 0 {
             self.outputs = VecDeque::new();
@@ -299,8 +298,15 @@ impl Session {
         self.say(&Packet::Suback { packet_id, granted });
     }
 
+    /// Answers an UNSUBSCRIBE.
+    pub fn unsubscribed(&mut self, packet_id: PacketId) {
+        if self.state == State::Online {
+            self.say(&Packet::Unsuback(packet_id));
+        }
+    }
+
     /// Sends a message. Above QoS 0 ask `can_deliver` first.
-    pub fn deliver(&mut self, delivery: Delivery, _now: Instant) {
+    pub fn deliver(&mut self, delivery: Delivery) {
         if self.state == State::Online {
             self.outgoing.send(delivery, &mut self.transmit);
         }
@@ -323,7 +329,8 @@ impl Session {
         let mut held = std::mem::take(&mut self.held);
         let used = self.decode_all(&held);
         if self.state != State::Closed && used < held.len() {
-            held.drain(..used);
+            // Moves no bytes: this happens once for each packet of a burst.
+            held.advance(used);
             self.held = held;
         }
     }
@@ -394,8 +401,7 @@ impl Session {
                 self.outputs.push_back(Output::Subscribe { packet_id, filters });
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                self.say(&Packet::Unsuback(packet_id));
-                self.outputs.push_back(Output::Unsubscribe { filters });
+                self.outputs.push_back(Output::Unsubscribe { packet_id, filters });
             }
             Packet::Pingreq => self.say(&Packet::Pingresp),
             Packet::Disconnect => self.close(Close::Goodbye),
@@ -427,7 +433,7 @@ impl Session {
     fn close(&mut self, why: Close) {
         if self.state != State::Closed {
             self.state = State::Closed;
-            self.held = Vec::new();
+            self.held = BytesMut::new();
             self.outputs.push_back(Output::Close(why));
         }
     }

@@ -71,8 +71,14 @@ struct Conn {
     /// Bytes of messages among those that wait for the socket; the others are answers.
     told: usize,
     implicit_subscription_at: Option<Instant>,
+    /// The client said too much that makes no sense: until then it is not heard.
+    deaf_until: Option<Instant>,
     /// When the alarm rings.
     alarm_at: Instant,
+    /// Bytes that were read since other connections had their turn.
+    turn_bytes: usize,
+    /// Mail that was read since the socket was.
+    mail_in_a_row: u8,
 }
 
 /// Serves a client until it leaves: a device where this is called, a service account on the threads of its like.
@@ -163,6 +169,9 @@ impl Conn {
             ticket: 0,
             told: 0,
             implicit_subscription_at: None,
+            deaf_until: None,
+            turn_bytes: 0,
+            mail_in_a_row: 0,
             flows,
         }
     }
@@ -229,7 +238,10 @@ impl Conn {
                 let is_served = Box::pin(self.subscribe(packet_id, filters)).await;
                 return (!is_served).then_some(Ending::Store);
             }
-            Output::Unsubscribe { filters } => self.seat.unsubscribe(&self.flows, &filters),
+            Output::Unsubscribe { packet_id, filters } => {
+                self.seat.unsubscribe(&self.flows, &filters);
+                self.session.unsubscribed(packet_id);
+            }
             Output::Close(close) => return Some(Ending::Closed(close)),
         }
         None
@@ -279,6 +291,11 @@ impl Conn {
 
     /// Everything that this round brought becomes one write.
     fn hand_in(&mut self) {
+        let nonsense = std::mem::take(&mut self.batch.nonsense);
+        if nonsense > 0 {
+            self.deaf_until = self.seat.lose_patience(nonsense, self.flows.clock.instant());
+            self.flows.metrics.pauses.inc_by(self.deaf_until.is_some().into());
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -295,7 +312,8 @@ impl Conn {
         match self.seat.subscribe(&self.flows, &filters, &mut self.batch).await {
             Ok(Subscribed { granted, found }) => {
                 self.session.granted(packet_id, granted);
-                self.send(found);
+                // They count as answers: who asks again and again without reading is not heard meanwhile.
+                found.into_iter().for_each(|it| self.session.deliver(it));
                 true
             }
             Err(problem) => {
@@ -307,13 +325,18 @@ impl Conn {
 
     async fn deadline(&mut self) {
         let now = self.flows.clock.instant();
+        // After a pause what it said meanwhile is heard first: its silence was ours.
+        let is_heard = self.deaf_until.is_none();
+        self.deaf_until.take_if(|it| *it <= now);
         if self.implicit_subscription_at.is_some_and(|at| at <= now) {
             self.implicit_subscription_at = None;
             if let Ok(due) = Box::pin(self.seat.subscribe_implicitly(&self.flows, &mut self.batch)).await {
                 self.send(due);
             }
         }
-        self.session.handle_timeout(now);
+        if is_heard {
+            self.session.handle_timeout(now);
+        }
     }
 
     async fn end(mut self, ending: Ending) {

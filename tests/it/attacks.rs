@@ -7,7 +7,8 @@ use crate::support::{
     PATIENCE, Phone, Server,
     phone::{Link, service_connect},
     stranger::{STRANGE, connect_from, ends, tries},
-    until, wire,
+    until,
+    wire::{self, Packet},
 };
 
 /// What an attack of these sizes may cost, in KiB: the buffers of its connections and allocator noise.
@@ -257,6 +258,25 @@ async fn inventories_that_expand_or_nest_without_end_are_refused() {
     .await;
     calm.is_served(&server).await;
     calm.memory_is_bounded(&server);
+}
+
+#[tokio::test]
+async fn a_device_that_says_much_nonsense_is_answered_and_heard_more_rarely() {
+    let server = Server::start().await;
+    let mut phone = server.enrolled("NONSENSE").await;
+    phone.keep_alive_s = 1;
+    phone.comes_up(&server).await;
+    let topic = format!("{}/Status/Inventory", phone.topic);
+    let bombs: Vec<u8> = (1..=20).flat_map(|id| wire::publish(&topic, b"<a><b>", 1, false, id)).collect();
+    phone.link().sends(&bombs).await;
+    for id in 1..=20 {
+        assert_eq!(phone.link().next_answer().await, Some(Packet::Ack { kind: wire::PUBACK, id }));
+    }
+    // Over TLS each packet may be a round of its own, so pauses may be many.
+    assert!(server.metric("mdm_device_pauses_total").await >= 1.0);
+    // Its silence is ours meanwhile: it is not taken for dead.
+    phone.link().heard_so_far().await;
+    phone.says("Status/Online", r#"{"online":true}"#).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -203,3 +203,85 @@ async fn at_the_limit_of_filters_a_client_may_still_ask_again_for_those_it_has()
         assert_eq!(link.subscribes(filter, wish).await, granted, "{filter}");
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_for_again_and_again_is_found_once() {
+    let server = Server::with(&[("MDMQ_MQTT__INFLIGHT_MAX", "10")]).await;
+    let (name, password) = backend(&server).await;
+    let mut writer = Link::service(&server, &name, &password).await;
+    for n in 0..50 {
+        writer.publishes_with(&format!("site/{n}"), b"kept", 1, true).await;
+    }
+    let mut reader = Link::service(&server, &name, &password).await;
+    let overlapping = [("site/#", 1), ("site/+", 1), ("+/+", 1), ("+/#", 1), ("#", 1)].repeat(20);
+    reader.sends(&wire::subscribe(1, &overlapping)).await;
+    for id in 2..12 {
+        // Nothing was acknowledged yet, so ten are on their way and forty wait.
+        reader.sends(&wire::subscribe(id, &[("site/#", 1)])).await;
+    }
+    for _ in 1..12 {
+        assert!(matches!(reader.next_answer().await, Some(Packet::Suback { .. })));
+    }
+    let mut heard = reader.heard_so_far().await;
+    loop {
+        let more = reader.heard_so_far().await;
+        if more.is_empty() {
+            break;
+        }
+        heard.extend(more);
+    }
+    let topics: BTreeSet<_> = heard.iter().map(|it| it.topic.as_str()).collect();
+    assert_eq!(topics.len(), 50);
+    assert!(heard.len() <= 50 + 10 * 10, "{} messages: only those that were on their way come again", heard.len());
+
+    let phone = &mut server.enrolled("ASKING").await;
+    phone.connects(&server).await;
+    let filter = format!("{}/#", phone.topic);
+    phone.link().sends(&wire::subscribe(1, &[(filter.as_str(), 0); 100])).await;
+    assert_eq!(phone.link().next_answer().await, Some(Packet::Suback { id: 1, granted: vec![0; 100] }));
+    let found: Vec<_> = phone.link().heard_so_far().await.into_iter().map(|it| it.topic).collect();
+    let distinct: BTreeSet<_> = found.iter().collect();
+    assert!(!found.is_empty() && found.len() == distinct.len(), "{found:?}");
+}
+
+#[tokio::test]
+async fn subscribing_and_unsubscribing_are_answered_in_their_order() {
+    let server = Server::start().await;
+    let (name, password) = backend(&server).await;
+    let mut link = Link::service(&server, &name, &password).await;
+    let both = [wire::subscribe(1, &[("site/a", 1)]), wire::unsubscribe(2, &["site/a"])].concat();
+    link.sends(&both).await;
+    assert_eq!(link.next().await, Some(Packet::Suback { id: 1, granted: vec![1] }));
+    assert_eq!(link.next().await, Some(Packet::Ack { kind: wire::UNSUBACK, id: 2 }));
+    link.publishes("site/a", b"nobody", 1).await;
+    assert_eq!(link.heard_so_far().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_take_over_a_session_in_a_stream_of_messages_lose_none() {
+    const MESSAGES: usize = 3000;
+    let server = Server::start().await;
+    let (name, password) = backend(&server).await;
+    let connect = service_connect(&name, &password, "archive", false);
+    let mut reader = Link::plain(&server, &connect).await;
+    reader.subscribes("site/#", 1).await;
+    let mut writer = Link::service(&server, &name, &password).await;
+    let writing = tokio::spawn(async move {
+        for n in 0..MESSAGES {
+            writer.publishes(&format!("site/{n}"), b"x", 1).await;
+        }
+    });
+    let mut topics = BTreeSet::new();
+    while topics.len() < MESSAGES {
+        // The former connection is open when its session is taken, and messages are on their way to it.
+        let mut next = Link::plain(&server, &connect).await;
+        assert!(next.session_present);
+        let heard = next.heard_so_far().await;
+        let is_over = writing.is_finished() && heard.is_empty();
+        topics.extend(heard.into_iter().map(|it| it.topic));
+        reader = next;
+        assert!(!is_over || topics.len() == MESSAGES, "only {} of {MESSAGES} came", topics.len());
+    }
+    drop(reader);
+    writing.await.unwrap();
+}

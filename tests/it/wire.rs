@@ -137,8 +137,9 @@ fn settle(session: &mut Session) -> Then {
                 let granted: Vec<Option<QoS>> = filters.iter().map(|(_, qos)| Some(*qos)).collect();
                 session.granted(packet_id, granted);
             }
+            Output::Unsubscribe { packet_id, .. } => session.unsubscribed(packet_id),
             Output::Close(_) => then = Then::Closed,
-            _ => {}
+            Output::Delivered(_) => {}
         }
     }
     then

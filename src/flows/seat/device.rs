@@ -1,12 +1,13 @@
 //! The seat of an agent. Agent-facing state is computed from its row, and every delivery is checked against what it may hear now.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tracing::warn;
 
 use super::{
     Farewell, Subscribed, as_publish,
+    patience::Patience,
     policies::{Known, Telling},
 };
 use crate::{
@@ -75,6 +76,8 @@ pub struct DeviceSeat {
     certificate: Option<Box<str>>,
     /// That certificate is taken no longer, so the connection ends although the agent stays.
     has_lost_certificate: bool,
+    /// With reports that will never parse.
+    patience: Patience,
 }
 
 impl DeviceSeat {
@@ -100,6 +103,7 @@ impl DeviceSeat {
             will,
             certificate,
             has_lost_certificate: false,
+            patience: Patience::default(),
         }
     }
 
@@ -120,6 +124,10 @@ impl DeviceSeat {
             }
         }
         is_written
+    }
+
+    pub(super) fn lose_patience(&mut self, times: u32, now: Instant) -> Option<Instant> {
+        self.patience.lose(times, now)
     }
 
     fn heard(&self, flows: &Flows) -> Heard {
@@ -145,14 +153,16 @@ impl DeviceSeat {
         let commands = self.open_commands(flows).await?;
         self.policies.read(flows, &self.agent).await?;
         let mut granted = Vec::with_capacity(filters.len());
-        let mut found = Vec::new();
+        let (mut found, mut asked) = (Vec::new(), HashSet::new());
         for (filter, qos) in filters {
             let answer = self.grant(flows, filter, *qos);
             if answer.is_none() {
                 flows.metrics.subscriptions_refused.get_or_create(&Who { principal: "device" }).inc();
             }
             granted.push(answer);
-            if let Some(qos) = answer {
+            if let Some(qos) = answer
+                && asked.insert(filter)
+            {
                 self.find(flows, filter, qos, &commands, batch, &mut found);
             }
         }

@@ -2,10 +2,11 @@
 //! of a device and of a service account.
 
 mod device;
+mod patience;
 mod policies;
 mod service;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 pub use device::DeviceSeat;
 pub use service::ServiceSeat;
@@ -140,6 +141,11 @@ impl Seat {
         if let Seat::Device(it) = self {
             it.delivered(tag, flows, batch);
         }
+    }
+
+    /// The client said so many things that will never parse: until when it is not to be heard, if it does so often.
+    pub fn lose_patience(&mut self, times: u32, now: Instant) -> Option<Instant> {
+        if let Seat::Device(it) = self { it.lose_patience(times, now) } else { None }
     }
 
     /// The client subscribed.

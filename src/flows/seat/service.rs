@@ -1,6 +1,10 @@
 //! The seat of a back end: generic MQTT under an access list.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::warn;
 
@@ -25,6 +29,37 @@ use crate::{
 /// How long a connection waits for an older one of the same session to leave.
 const HANDOVER: Duration = Duration::from_secs(5);
 
+/// What an account found retained and could not be sent yet. Its subscription brought it, so the bounds of the outbox do not count; but what
+/// waits already is not found again, so it is never much more than there is.
+#[derive(Default)]
+struct Found {
+    waiting: VecDeque<Delivery>,
+    known: HashSet<(usize, QoS, bool)>,
+}
+
+impl Found {
+    fn add(&mut self, delivery: Delivery) {
+        if self.known.insert(Self::key(&delivery)) {
+            self.waiting.push_back(delivery);
+        }
+    }
+
+    fn next(&mut self) -> Option<Delivery> {
+        let next = self.waiting.pop_front()?;
+        if self.waiting.is_empty() {
+            *self = Self::default();
+        } else {
+            self.known.remove(&Self::key(&next));
+        }
+        Some(next)
+    }
+
+    /// As long as it waits, no other message has its address.
+    fn key(delivery: &Delivery) -> (usize, QoS, bool) {
+        (Arc::as_ptr(&delivery.message).addr(), delivery.qos, delivery.slashed)
+    }
+}
+
 /// A back end at the table.
 pub struct ServiceSeat {
     account: Arc<ServiceAccount>,
@@ -33,8 +68,7 @@ pub struct ServiceSeat {
     outbox: Arc<Outbox>,
     is_persistent: bool,
     will: Option<Message>,
-    /// What it found retained and could not be sent yet. Its subscription brought it, so the bounds of the outbox do not count.
-    found: VecDeque<Delivery>,
+    found: Found,
 }
 
 impl ServiceSeat {
@@ -56,7 +90,7 @@ impl ServiceSeat {
         let claim = tokio::time::timeout(HANDOVER, claim(flows, &key, connect.clean_session, fresh)).await;
         match claim {
             Ok(Claim::Claimed { number, outbox, saved }) => {
-                let (is_persistent, found) = (!connect.clean_session, VecDeque::new());
+                let (is_persistent, found) = (!connect.clean_session, Found::default());
                 let seat = Self { account, key, number, outbox, is_persistent, will, found };
                 Ok((seat, saved.map(|it| *it)))
             }
@@ -81,7 +115,7 @@ impl ServiceSeat {
     }
 
     pub(super) fn subscribe(&mut self, flows: &Flows, filters: &[(String, QoS)]) -> Subscribed {
-        let mut granted = Vec::with_capacity(filters.len());
+        let (mut granted, mut asked) = (Vec::with_capacity(filters.len()), HashSet::new());
         for (filter, qos) in filters {
             let has_room = flows.hub.has_room(self.number, filter, flows.config.mqtt.subscriptions_max as usize);
             if !has_room || !self.account.access.may_subscribe(filter) {
@@ -91,21 +125,19 @@ impl ServiceSeat {
             }
             flows.hub.subscribe(self.number, filter, *qos, &self.outbox);
             granted.push(Some(*qos));
-            self.find(flows, filter, *qos);
+            if asked.insert((filter, *qos)) {
+                self.find(flows, filter, *qos);
+            }
         }
         Subscribed { granted, found: Vec::new() }
     }
 
     pub(super) fn has_found(&self) -> bool {
-        !self.found.is_empty()
+        !self.found.waiting.is_empty()
     }
 
     pub(super) fn next_found(&mut self) -> Option<Delivery> {
-        let next = self.found.pop_front();
-        if self.found.is_empty() {
-            self.found = VecDeque::new();
-        }
-        next
+        self.found.next()
     }
 
     fn find(&mut self, flows: &Flows, filter: &str, qos: QoS) {
@@ -126,7 +158,7 @@ impl ServiceSeat {
         for (message, slashed) in retained {
             if self.account.access.may_read(&message.topic) {
                 let qos = qos.min(message.qos);
-                self.found.push_back(Delivery { message, qos, retain: true, slashed, tag: None });
+                self.found.add(Delivery { message, qos, retain: true, slashed, tag: None });
             }
         }
     }
@@ -141,8 +173,9 @@ impl ServiceSeat {
 
     pub(super) fn leave(self, flows: &Arc<Flows>, farewell: Farewell, saved: impl FnOnce() -> Saved) {
         let is_kept = self.is_persistent && farewell != Farewell::Revoked;
-        if is_kept {
-            self.outbox.put_back(self.found);
+        // What an earlier connection found and nobody took is enough: whoever subscribes again finds it again.
+        if is_kept && !self.outbox.is_overfull() {
+            self.outbox.put_back(self.found.waiting);
         }
         flows.hub.leave_service(&self.key, self.number, is_kept.then(saved));
         // [MQTT-3.1.2-8] the will is published unless the client said goodbye; a revoked account says nothing any more.

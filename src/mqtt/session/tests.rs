@@ -98,8 +98,8 @@ fn unacknowledged_deliveries_are_repeated_in_order_with_dup() {
     let now = start();
     let mut session = online(PERSISTENT, None, now);
     said(&mut session);
-    session.deliver(delivery(QoS::ExactlyOnce, 1), now);
-    session.deliver(delivery(QoS::AtLeastOnce, 2), now);
+    session.deliver(delivery(QoS::ExactlyOnce, 1));
+    session.deliver(delivery(QoS::AtLeastOnce, 2));
     assert_eq!(said(&mut session), b"\x34\x06\x00\x01t\x00\x01x\x32\x06\x00\x01t\x00\x02x");
     assert!(!session.can_deliver());
     session.handle_bytes(b"\x50\x02\x00\x01", now);

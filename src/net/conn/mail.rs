@@ -1,6 +1,6 @@
 //! What reaches a connection from behind: news about its client, and messages for it.
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
 use tracing::warn;
 
@@ -13,16 +13,29 @@ use crate::{
 
 impl Conn {
     pub(super) async fn read_mail(&mut self) -> Option<Ending> {
-        let Mail { deliveries, committed, write_failed, agent_changed, fleet_changed, eviction } =
-            if self.takes_messages() { self.outbox.take() } else { self.outbox.take_news() };
+        let mut mail = if self.takes_messages() { self.outbox.take() } else { self.outbox.take_news() };
+        let deliveries = std::mem::take(&mut mail.deliveries);
+        let ending = self.hear_news(mail).await;
+        if ending.is_some() {
+            // A session that outlives the connection goes on with them.
+            self.outbox.put_back(deliveries);
+        } else {
+            self.send_filtered(deliveries);
+        }
+        ending
+    }
+
+    async fn hear_news(&mut self, news: Mail) -> Option<Ending> {
+        let Mail { committed, write_failed, agent_changed, fleet_changed, eviction, .. } = news;
+        if write_failed {
+            // What was written after it is said again, too.
+            return Some(Ending::Store);
+        }
         if let Some(committed) = committed {
             self.acknowledge(committed);
         }
         if let Some(eviction) = eviction {
             return Some(Ending::Evicted(eviction));
-        }
-        if write_failed {
-            return Some(Ending::Store);
         }
         if agent_changed {
             match Box::pin(self.seat.agent_changed(&self.flows, &mut self.batch)).await {
@@ -47,7 +60,6 @@ impl Conn {
                 }
             }
         }
-        self.send_filtered(deliveries);
         None
     }
 
@@ -64,14 +76,13 @@ impl Conn {
 
     /// Messages from the outbox: each is checked against what the client may hear now and what it subscribed.
     fn send_filtered(&mut self, mut deliveries: VecDeque<Delivery>) {
-        let now = self.flows.clock.instant();
         while let Some(mut delivery) = deliveries.pop_front() {
             if !self.takes_messages() {
                 deliveries.push_front(delivery);
                 break;
             }
             match self.seat.filter(&mut delivery) {
-                Ok(()) => self.deliver(delivery, now),
+                Ok(()) => self.deliver(delivery),
                 Err(reason) => drop(self.flows.metrics.not_delivered.get_or_create(&Reason { reason }).inc()),
             }
         }
@@ -80,24 +91,20 @@ impl Conn {
 
     /// Messages that the seat computed; they were checked already.
     pub(super) fn send(&mut self, deliveries: Vec<Delivery>) {
-        let now = self.flows.clock.instant();
-        for delivery in deliveries {
-            self.deliver(delivery, now);
-        }
+        deliveries.into_iter().for_each(|it| self.deliver(it));
     }
 
     /// What a service account found retained, as far as the client takes it.
     pub(super) fn send_found(&mut self) {
-        let now = self.flows.clock.instant();
         while self.takes_messages() {
             let Some(delivery) = self.seat.next_found() else { return };
-            self.deliver(delivery, now);
+            self.deliver(delivery);
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery, now: Instant) {
+    fn deliver(&mut self, delivery: Delivery) {
         let before = self.session.transmit().len();
-        self.session.deliver(delivery, now);
+        self.session.deliver(delivery);
         self.told += self.session.transmit().len() - before;
     }
 

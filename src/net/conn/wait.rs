@@ -11,6 +11,10 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{BACKLOG_BYTES_MAX, Conn};
 
+/// Bytes that a client may say before it is the turn of others.
+const TURN_BYTES_MAX: usize = 64 * 1024;
+/// Mail that is read before the socket is, though there is more: a client that gets messages without end is still heard.
+const MAIL_IN_A_ROW_MAX: u8 = 16;
 /// A deadline so far away that it never comes.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
@@ -59,12 +63,20 @@ impl Conn {
         if takes_messages && self.seat.has_found() {
             return Poll::Ready(Event::Room);
         }
-        if self.outbox.poll_mail(context, takes_messages).is_ready() {
+        let has_mail = self.outbox.poll_mail(context, takes_messages).is_ready();
+        if has_mail && self.mail_in_a_row < MAIL_IN_A_ROW_MAX {
+            self.mail_in_a_row += 1;
             return Poll::Ready(Event::Mail);
         }
+        self.mail_in_a_row = 0;
         // Behind a large message a slow client is still heard, or its silence would be ours.
         let answers = self.session.transmit().len() - self.told;
-        if self.session.wants_read() && answers < BACKLOG_BYTES_MAX {
+        if self.session.wants_read() && answers < BACKLOG_BYTES_MAX && self.deaf_until.is_none() {
+            if self.turn_bytes >= TURN_BYTES_MAX {
+                self.turn_bytes = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let session = &mut self.session;
             let read = self.stream.poll_read_with(context, |bytes| {
                 session.handle_bytes(bytes, now);
@@ -73,6 +85,7 @@ impl Conn {
             match read {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Event::Eof),
                 Poll::Ready(Ok(count)) => {
+                    self.turn_bytes += count;
                     self.flows.metrics.received.inc_by(count as u64);
                     return Poll::Ready(Event::Read);
                 }
@@ -80,8 +93,12 @@ impl Conn {
                 Poll::Pending => {}
             }
         }
+        if has_mail {
+            return Poll::Ready(Event::Mail);
+        }
         let event = self.poll_alarm(context, alarm, now, was_woken);
         if event.is_pending() {
+            self.turn_bytes = 0;
             self.session.release_idle();
         }
         event
@@ -95,7 +112,8 @@ impl Conn {
         now: Instant,
         was_woken: bool,
     ) -> Poll<Event> {
-        let deadlines = [self.session.poll_timeout(), self.implicit_subscription_at];
+        // Who is not heard cannot be silent.
+        let deadlines = [self.deaf_until.or_else(|| self.session.poll_timeout()), self.implicit_subscription_at];
         let Some(next) = deadlines.into_iter().flatten().min() else { return Poll::Pending };
         let is_silent = !was_woken && now < self.alarm_at;
         if is_silent && self.alarm_at <= next {
