@@ -150,6 +150,8 @@ pub struct Metrics {
     pub commands: Family<CommandState, Gauge>,
     /// Messages waiting in outboxes; refreshed when scraped.
     pub outbox_depth: Gauge,
+    /// Agents whose presence could not be written yet; refreshed when scraped.
+    pub presence_unwritten: Gauge,
     /// Sessions of service accounts; refreshed when scraped.
     pub sessions: Gauge,
     /// Time from the start of a transaction to its commit.
@@ -232,6 +234,7 @@ impl Metrics {
             commands_queued: Family::default(),
             commands: Family::default(),
             outbox_depth: Gauge::default(),
+            presence_unwritten: Gauge::default(),
             sessions: Gauge::default(),
             commit_duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             commit_batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
@@ -290,6 +293,7 @@ impl Metrics {
         it.register("commands_queued", "Commands accepted from administrators", self.commands_queued.clone());
         it.register("commands", "Commands by state", self.commands.clone());
         it.register("outbox_messages", "Messages waiting in the outboxes of service accounts", self.outbox_depth.clone());
+        it.register("presence_unwritten", "Devices whose coming or leaving could not be written yet", self.presence_unwritten.clone());
         it.register("service_sessions", "Sessions of service accounts", self.sessions.clone());
         it.register_with_unit("commit_duration", "From the start of a transaction to its commit", Unit::Seconds, self.commit_duration.clone());
         it.register("commit_batch_submissions", "Submissions per transaction", self.commit_batch.clone());

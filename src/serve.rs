@@ -176,6 +176,7 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
         told: std::sync::OnceLock::new(),
         is_stopping: AtomicBool::new(false),
         policies: Policies::default(),
+        doubts: Arc::default(),
         settled: Settled::default(),
         mail_waits: tokio::sync::Notify::new(),
         passwords: crate::flows::passwords::Passwords::default(),

@@ -1,10 +1,10 @@
 //! CONNECT → principal or refusal.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{iter, net::SocketAddr, sync::Arc};
 
 mod certified;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use tracing::warn;
 
@@ -128,16 +128,17 @@ impl Flows {
                     agent = now.agent;
                 }
                 gone_or_failed => {
-                    self.hub.leave_device(&agent, connection);
+                    if self.hub.leave_device(&agent, connection) {
+                        // The connection whose place it took writes nothing any more.
+                        self.note_presence(agent.id, connection, false, iter::empty());
+                    }
                     return gone_or_failed.map(|_| Verdict::Refused(ConnectCode::BadCredentials));
                 }
             }
         }
-        let mut changes = vec![Change::Presence { agent: agent.id, is_online: true, connection, at: self.clock.now() }];
-        if let (true, Some(credential)) = (has_older_credentials, proof.credential) {
-            changes.push(Change::CredentialUsed { agent: agent.id, credential });
-        }
-        self.store.note(changes);
+        let newest = proof.credential.filter(|_| has_older_credentials);
+        let used = newest.map(|credential| Change::CredentialUsed { agent: agent.id, credential });
+        self.note_presence(agent.id, connection, true, used.into_iter());
         let principal = Principal::Device(Arc::new(agent));
         let certificate = proof.certificate.map(|it| it.fingerprint.as_str().into());
         Ok(Verdict::Welcome(Box::new(Admission {

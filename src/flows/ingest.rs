@@ -104,8 +104,15 @@ impl Flows {
         let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
         let settles =
             is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));
+        let came_or_left = changes.iter().find_map(|it| match it {
+            Change::Presence { connection, .. } => Some(*connection),
+            _ => None,
+        });
         self.store.submit(changes, move |written| {
             if let Err(problem) = &written {
+                if let Some(connection) = came_or_left {
+                    flows.doubts.add(agent, connection);
+                }
                 error!("a report was not written and not acknowledged: {problem}");
             } else {
                 messages.iter().for_each(|message| flows.deliver(message));

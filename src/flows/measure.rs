@@ -26,6 +26,7 @@ impl Flows {
         self.metrics.certificates_valid.set(valid);
         self.metrics.certificates_ending.set(ending);
         self.metrics.outbox_depth.set(i64::try_from(self.hub.waiting()).unwrap_or(i64::MAX));
+        self.metrics.presence_unwritten.set(i64::try_from(self.doubts.len()).unwrap_or(i64::MAX));
         self.metrics.sessions.set(i64::try_from(self.hub.sessions()).unwrap_or(i64::MAX));
         self.measure_guard();
         Ok(self.metrics.encode())

@@ -25,6 +25,7 @@ pub mod passwords;
 pub mod people;
 pub mod policies;
 pub mod post;
+pub mod presence;
 pub mod seat;
 pub mod secrets;
 pub mod session;
@@ -57,6 +58,8 @@ pub struct Flows {
     pub is_stopping: AtomicBool,
     /// Policies of fleets, shared by their agents.
     pub policies: policies::Policies,
+    /// Whose presence could not be written.
+    pub doubts: Arc<presence::Doubts>,
     /// Who waits for answers.
     pub settled: settled::Settled,
     /// Wakes the delivery of mails.

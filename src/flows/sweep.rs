@@ -1,4 +1,5 @@
-//! What ends by itself: commands that nobody answered in time, and removals of policies that no device came to hear.
+//! What ends by itself: commands that nobody answered in time, and removals of policies that no device came to hear; and what is made
+//! good because the database failed.
 
 use tracing::info;
 
@@ -11,6 +12,7 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.settle_presence().await?;
         let expired = self.store.expire_commands(self.clock.now()).await?;
         if !expired.is_empty() {
             info!("{} commands expired unanswered", expired.len());

@@ -200,12 +200,12 @@ impl Store {
     }
 
     /// The same for what nobody waits for: it may be written some milliseconds later, to share a commit with more of its kind.
-    pub fn note(&self, changes: Vec<Change>) {
-        self.enqueue(Submission::Notes(changes));
+    pub fn note(&self, changes: Vec<Change>, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        self.enqueue(Submission::Notes(changes, Box::new(done)));
     }
 
     fn enqueue(&self, submission: Submission) {
-        let is_awaited = !matches!(submission, Submission::Notes(_));
+        let is_awaited = !matches!(submission, Submission::Notes(..));
         match self.writer.try_send(submission) {
             Ok(()) if is_awaited => self.bell.notify_one(),
             Ok(()) => {}

@@ -58,7 +58,7 @@ pub(super) enum Submission {
     /// Facts.
     Changes(Vec<Change>, Done),
     /// Facts whose commit nobody waits for.
-    Notes(Vec<Change>),
+    Notes(Vec<Change>, Done),
     /// A conversation with the database, on behalf of somebody.
     Story(Actor, AnyStory, StoryDone),
     /// Everything before this is to be committed, then the writer ends.
@@ -88,8 +88,7 @@ impl Submission {
 
     pub(super) fn refuse(self, error: StoreError) {
         match self {
-            Submission::Changes(_, done) => done(Err(error)),
-            Submission::Notes(_) => {}
+            Submission::Changes(_, done) | Submission::Notes(_, done) => done(Err(error)),
             Submission::Story(_, _, done) => done(Err(error)),
             Submission::Close(done) => drop(done.send(Err(error))),
         }
@@ -123,7 +122,7 @@ impl Writer {
                 break;
             }
             let is_crowd = had_company || waiting.len() > 1;
-            if is_crowd && waiting.iter().all(|it| matches!(it, Submission::Notes(_))) {
+            if is_crowd && waiting.iter().all(|it| matches!(it, Submission::Notes(..))) {
                 // A bell that rang for an earlier batch ends the wait early, which is harmless.
                 drop(tokio::time::timeout(GATHERING_NOTES, self.bell.notified()).await);
                 while waiting.len() < BATCH_MAX
@@ -137,7 +136,7 @@ impl Writer {
             for submission in waiting.drain(..) {
                 match submission {
                     Submission::Close(done) => closing = Some(done),
-                    Submission::Notes(changes) => batch.push(Submission::Changes(changes, Box::new(|_| {}))),
+                    Submission::Notes(changes, done) => batch.push(Submission::Changes(changes, done)),
                     other => batch.push(other),
                 }
             }
@@ -242,7 +241,7 @@ impl Writer {
                     failed = failed.and(self.tell(story, done, releases).await);
                 }
                 // Notes became changes on the way here.
-                Submission::Notes(_) | Submission::Close(_) => {}
+                Submission::Notes(..) | Submission::Close(_) => {}
             }
         }
         failed.and(self.together(changes, releases).await)

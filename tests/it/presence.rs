@@ -5,6 +5,7 @@ use mdmq::clock::Clock;
 use crate::support::{
     PATIENCE, Phone, Server,
     phone::{Link, paho_id},
+    postgres, sqlite, until, wire,
 };
 
 #[tokio::test]
@@ -97,4 +98,71 @@ async fn a_clean_stop_closes_connections_and_leaves_nobody_online() {
     phone.link().is_closed().await;
     server.start_again().await;
     assert_eq!(server.agent("STOP").await["is_online"], false);
+}
+
+#[tokio::test]
+async fn who_comes_or_leaves_while_the_database_takes_nothing_is_shown_as_he_is_afterwards() {
+    for url in [String::new(), postgres::fresh_database()] {
+        let server = Server::with(&[("MDMQ_DATABASE__URL", &url)]).await;
+        let (mut leaver, mut comer) = (server.enrolled("LEAVER").await, server.enrolled("COMER").await);
+        leaver.comes_up(&server).await;
+        server.until_agent("LEAVER", |it| it["is_online"] == true).await;
+        refuse_presence(&server, &url).await;
+        comer.comes_up(&server).await;
+        leaver.says_goodbye().await;
+        until("both are remembered", async || server.metric("mdm_presence_unwritten").await == 2.0).await;
+        assert_eq!(server.agent("LEAVER").await["is_online"], true);
+        assert_eq!(server.agent("COMER").await["is_online"], false);
+
+        take_presence(&server, &url).await;
+        server.until_agent("LEAVER", |it| it["is_online"] == false).await;
+        server.until_agent("COMER", |it| it["is_online"] == true).await;
+        until("nothing is in doubt", async || server.metric("mdm_presence_unwritten").await == 0.0).await;
+    }
+}
+
+/// From now on nothing that says who is online can be written.
+async fn refuse_presence(server: &Server, url: &str) {
+    if url.is_empty() {
+        let refuse = "create trigger full before update of is_online on agent begin select raise(abort, 'full'); end";
+        return sqlite::execute(server, refuse).await;
+    }
+    postgres::execute(
+        url,
+        "create function full_disk() returns trigger as $$ begin raise 'full'; end $$ language plpgsql",
+    );
+    postgres::execute(
+        url,
+        "create trigger full_disk before update of is_online on agent for each row execute function full_disk()",
+    );
+}
+
+async fn take_presence(server: &Server, url: &str) {
+    if url.is_empty() {
+        return sqlite::execute(server, "drop trigger full").await;
+    }
+    postgres::execute(url, "drop trigger full_disk on agent");
+}
+
+#[tokio::test]
+async fn a_device_that_leaves_while_postgres_is_away_is_shown_offline_when_it_is_back() {
+    let url = postgres::fresh_database();
+    let server = Server::with(&[("MDMQ_DATABASE__URL", &url)]).await;
+    let (mut reporter, mut silent) = (server.enrolled("REPORTER").await, server.enrolled("SILENT").await);
+    for phone in [&mut reporter, &mut silent] {
+        phone.comes_up(&server).await;
+        server.until_agent(&phone.serial, |it| it["is_online"] == true).await;
+    }
+    postgres::stop_database(&url);
+    let topic = format!("{}/Status/Ping", reporter.topic);
+    reporter.link().sends(&wire::publish(&topic, b"!", 1, false, 1)).await;
+    // It is not acknowledged what could not be written.
+    reporter.link().is_closed().await;
+    silent.vanishes();
+    until("the loss is noticed", async || server.log().matches("not written").count() >= 2).await;
+    postgres::start_database(&url);
+    until("the server is ready", async || server.page("/readyz").await.0 == 200).await;
+    for serial in ["REPORTER", "SILENT"] {
+        server.until_agent(serial, |it| it["is_online"] == false).await;
+    }
 }

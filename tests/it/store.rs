@@ -10,6 +10,7 @@ use mdmq::{
     store::{
         LoginOf, Store, StoreError,
         administer::{AgentFilter, NewAccount},
+        agent::PresenceRow,
         db::{Row, Statement, Value},
     },
 };
@@ -293,6 +294,38 @@ fn a_start_finds_nobody_online_and_a_removed_agent_is_gone() {
         assert!(store.last_logins("AZERTY", Timestamp(9)).await.unwrap().is_empty(), "its time is over");
         assert_eq!(store.forget_tombstones(Timestamp(9)).await.unwrap(), 1);
         assert!(!store.is_remembered(id).await.unwrap());
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn rows_of_presence_are_read_some_at_a_time() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (first, _) = enrolled(&store, "AZERTY").await;
+        let (second, _) = enrolled(&store, "QWERTY").await;
+        said(&store, vec![presence(second, true, 7, 100)]).await.unwrap();
+        let row =
+            |agent, connection, is_online| PresenceRow { agent, connection: ConnectionNumber(connection), is_online };
+        assert_eq!(store.presence_after(None, 1).await.unwrap(), [row(first, 0, false)]);
+        assert_eq!(store.presence_after(Some(first), 9).await.unwrap(), [row(second, 7, true)]);
+        assert_eq!(store.presence_after(Some(second), 9).await.unwrap(), []);
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_note_that_cannot_be_written_says_so() {
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (agent, computer) = enrolled(&store, "AZERTY").await;
+        did(&store, "alter table geolocation rename to elsewhere", vec![]).await;
+        let at = Timestamp(5);
+        let na = || "na".to_owned();
+        let position = Change::Position { agent, computer, at, latitude: na(), longitude: na() };
+        let (tell, told) = tokio::sync::oneshot::channel();
+        store.note(vec![position], move |written| tell.send(written.is_err()).unwrap());
+        assert!(told.await.unwrap());
         store.close().await.unwrap();
     });
 }

@@ -6,16 +6,17 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{Caller, Verdict};
+use super::{Caller, Device, Proof, Verdict};
 use crate::{
     broker::{
         hub::Hub,
-        outbox::{Outbox, OutboxBounds},
+        outbox::{Eviction, Outbox, OutboxBounds},
         retained::Retained,
     },
     clock::{Clock, Timestamp},
@@ -24,7 +25,7 @@ use crate::{
         Flows, SecretKey, certificates::Desk, files::Traffic, passwords::Passwords, policies::Policies,
         settled::Settled,
     },
-    ids::{AgentId, EntityId, Serial},
+    ids::{AgentId, CredentialId, EntityId, Serial},
     metrics::{Metrics, Outcome},
     mqtt::packet::{Connect, ConnectCode, Version},
     pki::identity::{Claim, ClientIdentity, Holder, Reader},
@@ -33,15 +34,17 @@ use crate::{
 
 const START_MS: i64 = 1_790_000_000_000;
 const DAY_MS: i64 = 86_400_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
-struct World {
-    flows: Arc<Flows>,
-    now: Arc<AtomicI64>,
+/// Flows with a database of their own and a clock that the test moves; AZERTY and QWERTY are enrolled.
+pub(in crate::flows) struct World {
+    pub(in crate::flows) flows: Arc<Flows>,
+    pub(in crate::flows) now: Arc<AtomicI64>,
     _data: tempfile::TempDir,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(in crate::flows) async fn new() -> World {
         let (data, config) = (tempfile::tempdir().unwrap(), Config::default());
         let now = Arc::new(AtomicI64::new(START_MS));
         let clock = Clock::Manual(now.clone());
@@ -62,6 +65,7 @@ impl World {
             secret_key,
             told: std::sync::OnceLock::new(),
             policies: Policies::default(),
+            doubts: Arc::default(),
             settled: Settled::default(),
             mail_waits: tokio::sync::Notify::new(),
             passwords: Passwords::default(),
@@ -110,6 +114,20 @@ impl World {
             Verdict::Refused(code) => code,
         };
         assert_eq!((code, counter.get() - before), (expected, 1), "{counted}");
+    }
+
+    /// Waits until the row of this agent shows it online, or offline.
+    async fn shows(&self, agent: AgentId, is_online: bool) {
+        let shown = async || {
+            let rows = self.flows.store.presence_after(None, 10).await.unwrap();
+            rows.iter().any(|it| it.agent == agent && it.is_online == is_online)
+        };
+        let waiting = async {
+            while !shown().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the row says so in time");
     }
 
     fn move_clock_to(&self, at: i64) {
@@ -173,4 +191,30 @@ async fn what_the_registry_says_counts() {
     world.flows.revoke_certificates("AZERTY", "key_compromise").await.unwrap().unwrap();
     world.check(&identity, NOBODY, ConnectCode::NotAuthorized, "revoked").await;
     world.check(&identity, ("AZERTY", "secret of AZERTY"), ConnectCode::NotAuthorized, "revoked").await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_after_it_took_the_place_of_another_leaves_the_device_offline() {
+    let world = World::new().await;
+    let flows = &world.flows;
+    let agent = flows.store.agents_at("AZERTY", None).await.unwrap()[0].agent.clone();
+    let device = |credential| Device {
+        agent: agent.clone(),
+        proof: Proof { credential, certificate: None },
+        has_older_credentials: false,
+        has_open_commands: false,
+        has_removals: false,
+    };
+    let outbox = || Arc::new(Outbox::new(OutboxBounds { messages_max: 10, bytes_max: 1000 }));
+    let first = outbox();
+    let verdict = flows.admit_device(device(None), flows.hub.changes(), &first).await.unwrap();
+    assert!(matches!(verdict, Verdict::Welcome(_)));
+    world.shows(agent.id, true).await;
+    // Its password ended between the look-up and the registration.
+    let changes_before = flows.hub.changes();
+    flows.agents_changed(&[agent.id]);
+    let verdict = flows.admit_device(device(Some(CredentialId(999))), changes_before, &outbox()).await.unwrap();
+    assert!(matches!(verdict, Verdict::Refused(ConnectCode::BadCredentials)));
+    assert_eq!(first.take().eviction, Some(Eviction::Takeover), "so it writes nothing when it leaves");
+    world.shows(agent.id, false).await;
 }

@@ -71,6 +71,7 @@ impl World {
             told: std::sync::OnceLock::new(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
             policies: Policies::default(),
+            doubts: Arc::default(),
             settled: Settled::default(),
             mail_waits: tokio::sync::Notify::new(),
             passwords: crate::flows::passwords::Passwords::default(),

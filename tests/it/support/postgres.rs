@@ -17,6 +17,42 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// The URL of a new, empty database.
 pub fn fresh_database() -> String {
+    let server = server();
+    let name = format!("mdmq_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
+    execute(server, &format!("create database {name}"));
+    let (place, question) = server.split_once('?').map_or((server, String::new()), |(a, b)| (a, format!("?{b}")));
+    let host = place.rsplit_once('/').map_or(place, |(host, _)| host);
+    format!("{host}/{name}{question}")
+}
+
+/// Runs a statement in this database.
+pub fn execute(url: &str, statement: &str) {
+    done(psql().args([url, "-q", "-v", "ON_ERROR_STOP=1", "-c", statement]));
+}
+
+/// Nobody is let into this database, and whoever is in it is thrown out: to its users the server is gone.
+pub fn stop_database(url: &str) {
+    let (server, name) = (server(), name_in(url));
+    execute(server, &format!("alter database {name} with allow_connections false"));
+    let others = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+    execute(server, &others);
+}
+
+/// It is back.
+pub fn start_database(url: &str) {
+    execute(server(), &format!("alter database {} with allow_connections true", name_in(url)));
+}
+
+fn name_in(url: &str) -> &str {
+    let place = url.split_once('?').map_or(url, |(place, _)| place);
+    place.rsplit_once('/').map_or(place, |(_, name)| name)
+}
+
+fn psql() -> Command {
+    Command::new(binaries().map_or_else(|| PathBuf::from("psql"), |it| it.join("psql")))
+}
+
+fn server() -> &'static str {
     let (server, _) = SERVER.get_or_init(|| match std::env::var("DATABASE_URL") {
         Ok(url) if !url.is_empty() => (url, None),
         _ => {
@@ -24,13 +60,7 @@ pub fn fresh_database() -> String {
             (url, Some(watchdog))
         }
     });
-    let name = format!("mdmq_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
-    let psql = binaries().map_or_else(|| PathBuf::from("psql"), |it| it.join("psql"));
-    done(Command::new(psql).args([server, "-q", "-c", &format!("create database {name}")]));
-    let (place, question) =
-        server.split_once('?').map_or((server.as_str(), String::new()), |(a, b)| (a, format!("?{b}")));
-    let host = place.rsplit_once('/').map_or(place, |(host, _)| host);
-    format!("{host}/{name}{question}")
+    server
 }
 
 fn binaries() -> Option<PathBuf> {
