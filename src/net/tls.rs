@@ -30,7 +30,6 @@ use crate::{
 pub struct Tls {
     config: Arc<Config>,
     data_dir: PathBuf,
-    tickets: Tickets,
     current: RwLock<Settings>,
     /// What stood in files that could not be used, so that one complaint is enough.
     refused: Mutex<Option<Digest>>,
@@ -40,11 +39,31 @@ pub struct Tls {
 type Digest = [u8; 32];
 
 /// Keys of the tickets that clients resume with: a fleet that reconnects after a restart of the network pays a fraction, without our
-/// memory. They outlive a reload, so that revoking one certificate does not cost everybody a handshake. Each listener has its own.
+/// memory. They outlive a reload, so that revoking one certificate does not cost everybody a handshake, but not the trust in an
+/// authority: a resumed session carries past the verifier what that authority signed. Each listener has its own.
 #[derive(Clone)]
 struct Tickets {
     mqtt: Arc<dyn ProducesTickets>,
     http: Arc<dyn ProducesTickets>,
+}
+
+impl Tickets {
+    fn new() -> Result<Self, CertsError> {
+        Ok(Self { mqtt: ticketer()?, http: ticketer()? })
+    }
+
+    /// For settings that trust these authorities, after others.
+    fn after(before: &Settings, trusted: &[CertificateDer<'_>]) -> Result<Self, CertsError> {
+        if before.trusted.iter().all(|it| trusted.contains(it)) {
+            return Ok(before.tickets.clone());
+        }
+        // Nobody shows a certificate to the listener of HTTP.
+        Ok(Self { mqtt: ticketer()?, http: before.tickets.http.clone() })
+    }
+}
+
+fn ticketer() -> Result<Arc<dyn ProducesTickets>, CertsError> {
+    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal)
 }
 
 /// Settings made of the same files.
@@ -54,9 +73,19 @@ struct Settings {
     source: Digest,
     /// When the server's certificate ends.
     not_after: Timestamp,
+    /// Authorities whose certificates of clients are taken.
+    trusted: Vec<CertificateDer<'static>>,
+    tickets: Tickets,
     mqtt: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
     /// Reads certificates of clients, where they are asked for any.
+    reader: Option<Arc<Reader>>,
+}
+
+/// What is done about certificates of clients.
+struct Clients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
     reader: Option<Arc<Reader>>,
 }
 
@@ -66,10 +95,8 @@ impl Tls {
     /// # Errors
     /// A file that is missing, unreadable or no certificate; a key that does not belong to it.
     pub fn open(config: Arc<Config>, data_dir: &Path, now: Timestamp) -> Result<Self, CertsError> {
-        let ticketer = || rustls::crypto::aws_lc_rs::Ticketer::new().map_err(internal);
-        let tickets = Tickets { mqtt: ticketer()?, http: ticketer()? };
-        let current = RwLock::new(Settings::read(&config, data_dir, &tickets, now)?);
-        Ok(Self { config, data_dir: data_dir.into(), tickets, current, refused: Mutex::new(None) })
+        let current = RwLock::new(Settings::read(&config, data_dir, None, now)?);
+        Ok(Self { config, data_dir: data_dir.into(), current, refused: Mutex::new(None) })
     }
 
     /// For handshakes of MQTT clients that begin now.
@@ -125,23 +152,22 @@ impl Tls {
     /// # Errors
     /// As for [`Tls::open`].
     pub fn reload(&self, now: Timestamp) -> Result<(), CertsError> {
-        let settings = Settings::read(&self.config, &self.data_dir, &self.tickets, now)?;
+        let before = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = Settings::read(&self.config, &self.data_dir, Some(&before), now)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }
 }
 
 impl Settings {
-    fn read(config: &Config, data_dir: &Path, tickets: &Tickets, now: Timestamp) -> Result<Self, CertsError> {
+    fn read(config: &Config, data_dir: &Path, before: Option<&Settings>, now: Timestamp) -> Result<Self, CertsError> {
         let (chain_file, key_file) = pki::server_files(config, data_dir, now)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let (verifier, reader) = match config.mqtt.client_certificates {
-            ClientCertificates::Off => (no_clients(), None),
-            _ => {
-                let (verifier, reader) = clients(&config.mqtt, data_dir, &provider, now)?;
-                (verifier, Some(Arc::new(reader)))
-            }
+        let Clients { verifier, trusted, reader } = match config.mqtt.client_certificates {
+            ClientCertificates::Off => Clients { verifier: no_clients(), trusted: Vec::new(), reader: None },
+            _ => clients(&config.mqtt, data_dir, &provider, now)?,
         };
+        let tickets = before.map_or_else(Tickets::new, |it| Tickets::after(it, &trusted))?;
         let settings = |verifier, tickets: &Arc<dyn ProducesTickets>| {
             load(&provider, &chain_file, &key_file, verifier, tickets.clone())
         };
@@ -150,6 +176,8 @@ impl Settings {
             not_after: pki::describe(&chain_file)?.not_after,
             mqtt: settings(verifier, &tickets.mqtt)?,
             http: settings(no_clients(), &tickets.http)?,
+            trusted,
+            tickets,
             reader,
         })
     }
@@ -176,18 +204,18 @@ fn no_clients() -> Arc<dyn ClientCertVerifier> {
     Arc::new(NoClientAuth)
 }
 
-/// Who verifies certificates of clients, and who reads them.
+/// Who verifies certificates of clients, whose are taken, and who reads them.
 fn clients(
     settings: &Mqtt,
     data_dir: &Path,
     provider: &Arc<CryptoProvider>,
     now: Timestamp,
-) -> Result<(Arc<dyn ClientCertVerifier>, Reader), CertsError> {
+) -> Result<Clients, CertsError> {
     let authority = Authority::open(data_dir, now)?;
-    let own = authority.trusted()?;
-    let reader = Reader::new(settings, pki::subjects(&own)?);
+    let mut trusted = authority.trusted()?;
+    let reader = Reader::new(settings, pki::subjects(&trusted)?);
     let (mut roots, mut anchors) = (RootCertStore::empty(), Vec::new());
-    for certificate in own {
+    for certificate in trusted.clone() {
         anchors.push(Anchor::read(&certificate)?);
         roots.add(certificate).map_err(|e| unusable(&authority.certificate_file(), &e))?;
     }
@@ -201,6 +229,7 @@ fn clients(
         if certificates.is_empty() {
             return Err(unusable(file, &"it holds no certificate"));
         }
+        trusted.extend(certificates.iter().cloned());
         for certificate in certificates {
             anchors.push(Anchor::read(&certificate)?);
             roots.add(certificate).map_err(|e| unusable(file, &e))?;
@@ -217,7 +246,8 @@ fn clients(
         ClientCertificates::Required => builder,
         ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
     };
-    Ok((Arc::new(Bounded { inner: builder.build().map_err(internal)?, anchors }), reader))
+    let verifier = Arc::new(Bounded { inner: builder.build().map_err(internal)?, anchors });
+    Ok(Clients { verifier, trusted, reader: Some(Arc::new(reader)) })
 }
 
 fn load(

@@ -129,8 +129,9 @@ impl Reader {
             .map_err(|problem| CertsError(format!("cannot read a client's certificate: {problem}")))?;
         let issuer = certificate.issuer().to_string();
         // Whoever signs with a key of ours has our name: path building in TLS compares it. A foreign authority that calls itself by our
-        // name gains nothing, because the registry does not know its certificates.
-        let is_ours = !self.has_foreign || self.ours.contains(&issuer);
+        // name gains nothing, because the registry does not know its certificates. Who writes our URI means us, whoever signed: a key of
+        // ours that was retired is no foreign authority.
+        let is_ours = !self.has_foreign || self.ours.contains(&issuer) || has_our_uri(&certificate);
         let claim = if is_ours { own_claim(&certificate) } else { self.foreign_claim(&certificate) };
         Ok(ClientIdentity {
             fingerprint: fingerprint(der),
@@ -170,6 +171,13 @@ impl Reader {
             _ => Claim::Nobody,
         }
     }
+}
+
+fn has_our_uri(certificate: &X509Certificate<'_>) -> bool {
+    let ours = |it: &GeneralName<'_>| {
+        matches!(it, GeneralName::URI(uri) if uri.starts_with(URI_PREFIX)).then_some(String::new())
+    };
+    !alternative_names(certificate, ours).is_empty()
 }
 
 fn own_claim(certificate: &X509Certificate<'_>) -> Claim {
@@ -311,8 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_authority_cannot_write_our_uri() {
-        let ours = holder("AZERTY").uri();
-        assert_eq!(read(CertificateMapping::Cn, &[(DnType::CommonName, "A1")], vec![uri(&ours)]), named("A1", None));
+    fn whoever_writes_our_uri_is_asked_for_a_row_in_our_registry() {
+        let ours = holder("AZERTY");
+        let claim = |names| read(CertificateMapping::Cn, &[(DnType::CommonName, "A1")], names);
+        assert_eq!(claim(vec![uri(&ours.uri())]), Claim::Ours(ours.clone()));
+        assert_eq!(claim(vec![uri(&ours.uri()), uri("urn:device:A1")]), Claim::Nobody, "two names");
+        assert_eq!(claim(vec![uri("urn:mdmq:agent:nonsense")]), Claim::Nobody);
+        assert_eq!(claim(vec![uri("urn:else")]), named("A1", None));
     }
 }

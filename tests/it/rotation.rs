@@ -2,11 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
+use rcgen::SanType;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::{
     Server,
-    certified::{Client, DeviceKey, Shown, enrolled},
+    certified::{Ca, Client, DeviceKey, Shown, Tried, enrolled},
     server::rows,
     until, write_private,
 };
@@ -67,6 +69,68 @@ async fn an_authority_is_replaced_while_its_devices_come_and_go() {
     let trusted: Vec<_> = rows(&deeds).iter().map(|it| it["detail"]["trusted"].as_array().unwrap().len()).collect();
     assert_eq!(trusted.first(), Some(&1), "{deeds}");
     assert!(trusted[1..].contains(&2), "{deeds}");
+}
+
+fn is_resumed(tried: &Tried) -> bool {
+    matches!(tried, Tried::Answered(_, 0, HandshakeKind::Resumed))
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_the_trust_in_the_authority_that_let_it_in() {
+    let home = tempfile::tempdir().unwrap();
+    let (leaving, staying) = (Ca::new("Leaving CA"), Ca::new("Staying CA"));
+    let file = home.path().join("ca.pem");
+    let both = format!("{}{}", leaving.pem, staying.pem);
+    fs::write(&file, &both).unwrap();
+    let server = Server::with(&[("MDMQ_MQTT__CLIENT_CA_FILE", file.to_str().unwrap())]).await;
+    server.enrolled("LEAVES").await;
+    server.enrolled("STAYS").await;
+    let (leaves, stays) = (leaving.signs("LEAVES", |_| {}), staying.signs("STAYS", |_| {}));
+    let [leaver, stayer] = [&leaves, &stays].map(|it| Client::new(&server, Some(it)));
+    for client in [&leaver, &stayer] {
+        client.comes(&server).await.link();
+        assert!(is_resumed(&client.comes(&server).await));
+    }
+
+    fs::write(&file, &staying.pem).unwrap();
+    server.hang_up();
+    until("the authority is trusted no more", async || comes(&server, &leaves).await == -1).await;
+    assert_eq!(leaver.comes(&server).await.code(), -1, "nor is a session that it let in");
+    assert_eq!(stayer.comes(&server).await.code(), 0, "by a new handshake");
+    assert!(is_resumed(&stayer.comes(&server).await));
+
+    fs::write(&file, &both).unwrap();
+    server.hang_up();
+    until("the authority is trusted again", async || comes(&server, &leaves).await == 0).await;
+    assert!(is_resumed(&stayer.comes(&server).await), "one more authority costs nobody a handshake");
+}
+
+#[tokio::test]
+async fn what_a_retired_key_signed_is_not_taken_for_a_foreign_certificate() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("ca.pem");
+    fs::write(&file, Ca::new("Example Devices CA").pem).unwrap();
+    let server = Server::with(&[("MDMQ_MQTT__CLIENT_CA_FILE", file.to_str().unwrap())]).await;
+    let (_, genuine) = enrolled(&server, "AZERTY").await;
+    let agent = rows(&server.cli(&["certs", "list"]).await)[0]["agent"].clone();
+    let uri = format!("urn:mdmq:agent:{agent}:entity:0:serial:AZERTY");
+    let thief = Ca::of(&server);
+    server.cli(&["certs", "rotate"]).await;
+    let forged = [
+        thief.signs("AZERTY", |it| it.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())]),
+        thief.signs("AZERTY", |_| {}),
+    ]
+    .map(|it| Client::new(&server, Some(&it)));
+    for client in &forged {
+        assert_eq!(client.comes(&server).await.code(), 5, "the registry does not know it");
+    }
+    server.cli(&["certs", "rotate", "--activate"]).await;
+    server.cli(&["certs", "rotate", "--retire"]).await;
+    server.hang_up();
+    until("the former authority is trusted no more", async || comes(&server, &genuine).await == -1).await;
+    for client in &forged {
+        assert_ne!(client.comes(&server).await.code(), 0, "it has a ticket of the time before");
+    }
 }
 
 #[tokio::test]
