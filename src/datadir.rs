@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -206,23 +206,39 @@ pub fn make_private_directory(path: &Path) -> Result<(), DataDirError> {
         .map_err(|e| failed("cannot make the directory", path, &e))
 }
 
-/// Writes a file whole or not at all, readable by its owner only.
+/// Writes a file whole or not at all, readable by its owner only: whoever the directory belongs to. So the service can read what root
+/// wrote beside its files.
 ///
 /// # Errors
 /// The directory cannot be written.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), DataDirError> {
     let fresh = path.with_extension("new");
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
         match fs::remove_file(&fresh) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        give_to_owner(&file, &fs::metadata(directory)?)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&fresh, path)
+        fs::rename(&fresh, path)?;
+        File::open(directory)?.sync_all()
     };
     write().map_err(|e| failed("cannot write", path, &e))
+}
+
+/// Gives a file to the owner of its directory, where we may: anybody but root keeps what he writes.
+fn give_to_owner(file: &File, directory: &fs::Metadata) -> std::io::Result<()> {
+    let is = file.metadata()?;
+    if (is.uid(), is.gid()) == (directory.uid(), directory.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(directory.uid()), Some(directory.gid())) {
+        Err(e) if e.kind() != ErrorKind::PermissionDenied => Err(e),
+        _ => Ok(()),
+    }
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> DataDirError {
@@ -247,6 +263,20 @@ mod tests {
         assert_eq!(directory.admin_token().unwrap(), token);
         assert_eq!(mode(directory.path()), 0o700);
         assert_eq!(mode(&directory.path().join("admin-token")), 0o600);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_whoever_the_directory_belongs_to() {
+        let home = tempfile::tempdir().unwrap();
+        // Only root can make somebody else's directory; for everybody else this says that nothing goes wrong.
+        let _ = std::os::unix::fs::chown(home.path(), Some(12_345), Some(12_346));
+        let file = home.path().join("server-key.pem");
+        for content in ["one", "two"] {
+            write_private(&file, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), content);
+            let (is, directory) = (fs::metadata(&file).unwrap(), fs::metadata(home.path()).unwrap());
+            assert_eq!((is.uid(), is.gid(), mode(&file)), (directory.uid(), directory.gid(), 0o600));
+        }
     }
 
     #[test]

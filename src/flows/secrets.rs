@@ -4,8 +4,8 @@
 //! reconnects at once costs little. The key lies outside the database, so a stolen database alone verifies nothing.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Read, Write},
+    fs::File,
+    io::{ErrorKind, Read},
     path::Path,
     sync::Arc,
 };
@@ -18,6 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     clock::Timestamp,
+    datadir::write_private,
     ids::{AgentId, InvitationId},
     mdm::audit::AuditKey,
 };
@@ -75,26 +76,13 @@ impl SecretKey {
         }
     }
 
-    /// Written whole under another name first, so that no crash leaves a short key behind.
     fn create(path: &Path) -> Result<SecretKey, String> {
-        let complain = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-        let mut key = Zeroizing::new([0; 32]);
-        fill(&mut *key);
-        let draft = path.with_extension("key.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&draft).map_err(complain)?;
-        file.write_all(&*key).and_then(|()| file.sync_all()).map_err(complain)?;
-        std::fs::rename(&draft, path).map_err(complain)?;
-        if let Some(directory) = path.parent() {
-            File::open(directory).and_then(|it| it.sync_all()).map_err(complain)?;
-        }
-        Ok(SecretKey(Arc::new(key)))
+        let key = SecretKey::random();
+        write_private(path, key.0.as_slice()).map_err(|e| e.to_string())?;
+        Ok(key)
     }
 
-    /// A key for tests and tools that keep nothing.
+    /// A new key, for the first start and for tests.
     pub fn random() -> SecretKey {
         let mut key = Zeroizing::new([0; 32]);
         fill(&mut *key);
