@@ -298,7 +298,7 @@ async fn sweep(flows: Arc<Flows>) {
 
 /// Keeps revocations, the list of them and the settings of TLS together. One round at once, so that a mass of revocations costs one list.
 async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>, mut hangup: Signal) {
-    let mut is_reload_due = false;
+    let (mut is_reload_due, mut is_follow_due) = (false, false);
     loop {
         // Without a ring: certificates end by themselves, and files change.
         tokio::select! {
@@ -306,7 +306,13 @@ async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>, mut hangup: Signal)
             _ = hangup.recv() => info!("SIGHUP: reading certificates again"),
             () = tokio::time::sleep(TEND_EVERY) => {}
         }
-        refresh(&flows, &tls).await;
+        is_follow_due |= refresh(&flows, &tls);
+        if is_follow_due {
+            match flows.follow_authority().await {
+                Ok(()) => is_follow_due = false,
+                Err(problem) => warn!("cannot follow the change of the certificate authority yet: {problem}"),
+            }
+        }
         match flows.tend_certificates().await {
             Ok(has_changed) => is_reload_due |= has_changed,
             Err(problem) => warn!("cannot look after certificates: {problem}"),
@@ -321,19 +327,17 @@ async fn tend_certificates(flows: Arc<Flows>, tls: Arc<Tls>, mut hangup: Signal)
     }
 }
 
-/// Takes certificate files that changed, and an authority that took over.
-async fn refresh(flows: &Arc<Flows>, tls: &Tls) {
-    match tls.refresh(flows.clock.now()) {
-        Ok(false) => {}
-        Ok(true) => {
-            info!("new TLS settings; the server's certificate ends at {}", tls.not_after().rfc3339());
-            if let Err(problem) = flows.follow_authority().await {
-                warn!("cannot follow the change of the certificate authority: {problem}");
-            }
-        }
-        Err(problem) => warn!("the former TLS settings stay: {problem}"),
+/// Takes certificate files that changed. True: the authority may have changed with them.
+fn refresh(flows: &Flows, tls: &Tls) -> bool {
+    let has_changed = tls.refresh(flows.clock.now()).unwrap_or_else(|problem| {
+        warn!("the former TLS settings stay: {problem}");
+        false
+    });
+    if has_changed {
+        info!("new TLS settings; the server's certificate ends at {}", tls.not_after().rfc3339());
     }
     flows.metrics.server_certificate_ends.set(tls.not_after().0 / 1000);
+    has_changed
 }
 
 async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Tasks) -> Result<(), String> {

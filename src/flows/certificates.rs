@@ -292,15 +292,14 @@ impl Flows {
     async fn note_authorities(&self, signer: &str, trusted: &[String]) -> Result<(), StoreError> {
         let others = trusted.iter().map(String::as_str).filter(|it| *it != signer);
         let now: Vec<String> = [signer].into_iter().chain(others).map(Into::into).collect();
-        let before = std::mem::replace(
-            &mut *self.certificates.authorities.write().unwrap_or_else(PoisonError::into_inner),
-            now.clone(),
-        );
-        if before.is_empty() || before == now {
-            return Ok(());
+        let before = self.certificates.authorities.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !before.is_empty() && before != now {
+            let deed = Deed::to(Action::AuthorityChange, Subject::Certificate, signer);
+            let deed = deed.with("trusted", now.clone()).with("before", before).by(Actor::SYSTEM);
+            self.store.audit(deed).await?;
         }
-        let deed = Deed::to(Action::AuthorityChange, Subject::Certificate, signer);
-        self.store.audit(deed.with("trusted", now).with("before", before).by(Actor::SYSTEM)).await
+        *self.certificates.authorities.write().unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(())
     }
 
     async fn sign_list(&self, authority: &Authority, now: Timestamp) -> Result<bool, StoreError> {

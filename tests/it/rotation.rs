@@ -10,7 +10,7 @@ use crate::support::{
     Server,
     certified::{Ca, Client, DeviceKey, Shown, Tried, enrolled},
     server::rows,
-    until, write_private,
+    sqlite, until, write_private,
 };
 
 /// The first certificate that the server presents on its MQTT listener, as stock OpenSSL sees it.
@@ -131,6 +131,33 @@ async fn what_a_retired_key_signed_is_not_taken_for_a_foreign_certificate() {
     for client in &forged {
         assert_ne!(client.comes(&server).await.code(), 0, "it has a ticket of the time before");
     }
+}
+
+#[tokio::test]
+async fn a_new_authority_is_followed_although_the_database_failed_at_first() {
+    let server = Server::start().await;
+    let (_, old) = enrolled(&server, "OLD").await;
+    sqlite::execute(
+        &server,
+        "create trigger audit_fails before insert on audit when new.action = 'authority.change' \
+         begin select raise(abort, 'the disk had a hiccup'); end",
+    )
+    .await;
+    server.cli(&["certs", "rotate"]).await;
+    server.cli(&["certs", "rotate", "--activate"]).await;
+    server.cli(&["certs", "rotate", "--retire"]).await;
+    server.hang_up();
+    until("the server says so", async || server.log().contains("cannot follow the change")).await;
+    sqlite::execute(&server, "drop trigger audit_fails").await;
+    server.hang_up();
+    until("what the former authority signed is revoked", async || {
+        server.cli(&["certs", "show", &old.number()]).await[0]["state"] == "revoked"
+    })
+    .await;
+    let deeds = server.cli(&["audit", "list", "--action", "authority.change"]).await;
+    assert!(!rows(&deeds).is_empty(), "the change is written down, late: {deeds}");
+    let (_, new) = enrolled(&server, "NEW").await;
+    assert_eq!(comes(&server, &new).await, 0, "the new authority signs");
 }
 
 #[tokio::test]
