@@ -27,6 +27,9 @@ pub use limits::Limits;
 pub use mail::{Mail, MailTls};
 pub use mqtt::Mqtt;
 
+/// Variables with our prefix that are no settings: the file with the settings, and where and as whom the command line asks a server.
+const OF_THE_COMMAND_LINE: [&str; 3] = ["config", "server", "token_file"];
+
 /// A text that never shows itself in logs or debug output.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -292,7 +295,7 @@ impl Config {
             figment = figment.merge(Toml::string(&text));
         }
         figment
-            .merge(Env::prefixed("MDMQ_").ignore(&["config"]).split("__")) // MDMQ_CONFIG names the file
+            .merge(Env::prefixed("MDMQ_").ignore(&OF_THE_COMMAND_LINE).split("__"))
             .extract()
             .map_err(|e| e.to_string())
     }

@@ -1,8 +1,12 @@
 //! Starting, refusing to start, and stopping.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
-use crate::support::{Server, server::serve_and_fail, sqlite, write_private};
+use crate::support::{
+    Server,
+    server::{MDMQ, serve_and_fail},
+    sqlite, write_private,
+};
 
 #[tokio::test]
 async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() {
@@ -84,6 +88,25 @@ async fn a_wrong_setting_is_one_line_that_names_it() {
     check_refuses_to_start(&[("MDMQ_MQTT__TLS_LISTEN", "here")], "mqtt.tls_listen").await;
     check_refuses_to_start(&[("MDMQ_MQTT__NO_SUCH_KEY", "1")], "no_such_key").await;
     check_refuses_to_start(&[("MDMQ_CLUSTER__NATS_URL", "nats://localhost")], "cluster.nats_url").await;
+}
+
+fn mdmq(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(MDMQ);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MDMQ_")) {
+        command.env_remove(key);
+    }
+    let output = command.args(arguments).envs(variables.iter().copied()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn variables_of_the_command_line_are_no_settings() {
+    let variables = [("MDMQ_SERVER", "http://127.0.0.1:1"), ("MDMQ_TOKEN_FILE", "/nowhere")];
+    Server::with(&variables).await;
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path().to_str().unwrap();
+    assert_eq!(mdmq(&["check-config", "config/server.toml"], &variables), (Some(0), String::new()));
+    assert_eq!(mdmq(&["certs", "issue-server", "--data-dir", data_dir], &variables), (Some(0), String::new()));
 }
 
 #[tokio::test]
