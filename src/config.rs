@@ -17,6 +17,7 @@ mod audit;
 mod certificates;
 mod http;
 mod limits;
+mod log;
 mod mail;
 mod mqtt;
 
@@ -24,6 +25,7 @@ pub use audit::Audit;
 pub use certificates::{CertificateMapping, ClientCertificates};
 pub use http::{Http, RangeSuffix};
 pub use limits::Limits;
+pub use log::{Log, LogFormat};
 pub use mail::{Mail, MailTls};
 pub use mqtt::Mqtt;
 
@@ -193,26 +195,6 @@ impl Default for MessageLog {
     }
 }
 
-/// What is printed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `mdmq::net=debug`.
-    pub level: String,
-    /// `text` or `json`.
-    pub format: LogFormat,
-}
-
-/// Form of the log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -277,12 +259,6 @@ impl Default for Commands {
     }
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
-    }
-}
-
 impl Config {
     /// Defaults, then the file, then the environment (`MDMQ_MQTT__TLS_LISTEN`), later ones winning.
     ///
@@ -325,6 +301,12 @@ impl Config {
         if self.mqtt.connect_bytes_max < 1024 {
             return Err("mqtt.connect_bytes_max must be at least 1024".into());
         }
+        if self.mqtt.connect_timeout_s == 0 || self.mqtt.handshake_timeout_s == 0 {
+            return Err("mqtt.connect_timeout_s and mqtt.handshake_timeout_s must be at least 1: \
+                        with 0 nobody would be in time"
+                .into());
+        }
+        self.log.check()?;
         self.http.check()?;
         let files = &self.files;
         if files.uploads_max == 0 || files.downloads_max == 0 || files.stall_timeout_s == 0 {

@@ -112,8 +112,8 @@ fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<Vec<String>, Str
 }
 
 fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A filter that cannot work is refused by who checks the settings.
+    let filter = config.log.filter().unwrap_or_default();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -17,7 +17,7 @@ pub struct Http {
     pub public_url: String,
     /// Largest request body in bytes (an inventory travels as base64 inside JSON).
     pub body_bytes_max: u32,
-    /// Seconds that a request may take.
+    /// Seconds that a request may take; at least 1.
     pub request_timeout_s: u32,
     /// Seconds that the head of a request may take, and that a connection may be idle between two.
     pub header_timeout_s: u32,
@@ -84,6 +84,9 @@ impl Http {
             let least =
                 "http.header_bytes_max must be at least 8192, http.header_timeout_s and http.session_life_s at least 1";
             return Err(least.into());
+        }
+        if self.request_timeout_s == 0 {
+            return Err("http.request_timeout_s must be at least 1: with 0 no request would be in time".into());
         }
         if self.bodies_bytes_max < self.body_bytes_max {
             return Err("http.bodies_bytes_max must be at least http.body_bytes_max".into());

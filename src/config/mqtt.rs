@@ -44,9 +44,9 @@ pub struct Mqtt {
     pub client_crl_files: Vec<String>,
     /// Tell agents topics with a leading slash, as servers before 2018 did.
     pub slashed_topics: bool,
-    /// Seconds that a TLS handshake may take.
+    /// Seconds that a TLS handshake may take; at least 1.
     pub handshake_timeout_s: u32,
-    /// Seconds between accepting a connection and its CONNECT packet.
+    /// Seconds between accepting a connection and its CONNECT packet; at least 1.
     pub connect_timeout_s: u32,
     /// Largest CONNECT packet, in bytes; whoever has not said who he is may send no other.
     pub connect_bytes_max: u32,

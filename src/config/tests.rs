@@ -36,9 +36,24 @@ fn settings_that_cannot_work_are_named() {
     check(|c| c.database.url.0 = "mysql://x".into(), "database.url");
     check(|c| c.files.downloads_max = 0, "files.downloads_max");
     check(|c| c.mqtt.connect_bytes_max = 10, "mqtt.connect_bytes_max");
+    check(|c| c.mqtt.connect_timeout_s = 0, "mqtt.connect_timeout_s");
+    check(|c| c.mqtt.handshake_timeout_s = 0, "mqtt.handshake_timeout_s");
+    check(|c| c.http.request_timeout_s = 0, "http.request_timeout_s");
     check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
     check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
     check(|c| c.http.trusted_proxies = vec!["10.0.0.0/8".into(), "proxy".into()], "http.trusted_proxies: \"proxy\"");
+}
+
+#[test]
+fn a_level_of_the_log_that_would_print_nothing_is_refused() {
+    for level in ["debgu", "", " ,", "mdmq", "info,debgu", "mdmq=debgu", "mdmq::net=debug,x y", "5"] {
+        check(|c| c.log.level = level.into(), "log.level");
+    }
+    for level in ["info", "OFF", "Warn", "mdmq::net=debug", "info,mdmq::net=trace", "warn, mdmq=off", "mdmq::http"] {
+        let mut config = Config::default();
+        config.log.level = level.into();
+        assert!(config.check().is_ok(), "{level}");
+    }
 }
 
 #[test]

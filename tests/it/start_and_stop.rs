@@ -87,6 +87,7 @@ async fn a_database_that_is_newer_than_the_program_is_one_line_and_exit_1() {
 async fn a_wrong_setting_is_one_line_that_names_it() {
     check_refuses_to_start(&[("MDMQ_MQTT__TLS_LISTEN", "here")], "mqtt.tls_listen").await;
     check_refuses_to_start(&[("MDMQ_MQTT__NO_SUCH_KEY", "1")], "no_such_key").await;
+    check_refuses_to_start(&[("MDMQ_LOG__LEVEL", "debgu")], "log.level").await;
     check_refuses_to_start(&[("MDMQ_CLUSTER__NATS_URL", "nats://localhost")], "cluster.nats_url").await;
 }
 
