@@ -133,8 +133,14 @@ async fn of_devices(verb: Certs, place: &Place) -> Done {
 /// What the files of the data directory say.
 fn files(verb: Certs, place: &Place) -> Done {
     let now = Clock::System.now();
-    DataDir::open(&place.data_dir)?;
-    let authority = Authority::open(&place.data_dir, now)?;
+    // A mistyped directory must not get an authority that nobody trusts.
+    let authority = match verb {
+        Certs::IssueServer { .. } => {
+            DataDir::open(&place.data_dir)?;
+            Authority::open(&place.data_dir, now)?
+        }
+        _ => Authority::existing(&place.data_dir)?,
+    };
     match verb {
         Certs::Ca => {
             let pem = std::fs::read_to_string(authority.certificate_file())?;

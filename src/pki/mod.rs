@@ -74,6 +74,21 @@ impl Authority {
         Ok(authority)
     }
 
+    /// The authority of a data directory, which must have one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn existing(data_dir: &Path) -> Result<Self, CertsError> {
+        let authority = Self { directory: data_dir.join("certs") };
+        if !authority.certificate_file().exists() {
+            let place = data_dir.display();
+            return Err(CertsError(format!(
+                "there is no certificate authority in {place}: is that the data directory?"
+            )));
+        }
+        Ok(authority)
+    }
+
     /// The authority's certificate: what devices and tools have to trust.
     pub fn certificate_file(&self) -> PathBuf {
         self.directory.join("ca.pem")
@@ -325,6 +340,16 @@ mod tests {
         let said = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         assert_eq!(hostname().as_deref(), Some(said.trim()));
         assert!(server_names(&Config::default()).contains(&said.trim().to_ascii_lowercase()));
+    }
+
+    #[test]
+    fn who_only_looks_makes_no_authority() {
+        let home = tempfile::tempdir().unwrap();
+        let data_dir = home.path().join("wrong");
+        assert!(Authority::existing(&data_dir).unwrap_err().0.contains("there is no certificate authority in"));
+        assert!(!data_dir.exists());
+        Authority::open(&data_dir, NOW).unwrap();
+        assert!(Authority::existing(&data_dir).is_ok());
     }
 
     #[test]

@@ -111,6 +111,18 @@ async fn variables_of_the_command_line_are_no_settings() {
 }
 
 #[tokio::test]
+async fn looking_at_certificates_in_the_wrong_place_makes_no_authority() {
+    let home = tempfile::tempdir().unwrap();
+    let wrong = home.path().join("wrong");
+    for verb in [&["show"][..], &["list"], &["ca"], &["rotate"]] {
+        let arguments = [&["certs"], verb, &["--data-dir", wrong.to_str().unwrap()]].concat();
+        let (code, stderr) = mdmq(&arguments, &[]);
+        assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{verb:?}: {stderr}");
+        assert!(stderr.contains(wrong.to_str().unwrap()) && !wrong.exists(), "{verb:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
 async fn a_restart_keeps_token_certificates_and_agents() {
     let mut server = Server::start().await;
     let (token, ca) = (server.admin_token(), fs::read(server.ca_file()).unwrap());
