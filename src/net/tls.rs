@@ -195,7 +195,7 @@ fn source(config: &Config, data_dir: &Path, now: Timestamp) -> Result<Digest, Ce
     for file in files {
         let text = read(&file)?;
         digest.update((text.len() as u64).to_be_bytes());
-        digest.update(text);
+        digest.update(text.as_bytes());
     }
     Ok(digest.finalize().into())
 }

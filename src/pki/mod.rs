@@ -11,6 +11,7 @@ use std::{
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Error};
+use zeroize::Zeroizing;
 
 use crate::{
     clock::Timestamp,
@@ -154,9 +155,9 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().map_err(internal)?;
-        let certificate = params.signed_by(&key, &ca).map_err(internal)?;
-        write(&self.server_key_file(), &key.serialize_pem())?;
+        let key = Zeroizing::new(KeyPair::generate().map_err(internal)?);
+        let certificate = params.signed_by(&*key, &ca).map_err(internal)?;
+        write(&self.server_key_file(), &Zeroizing::new(key.serialize_pem()))?;
         write(&self.server_file(), &format!("{}{}", certificate.pem(), rotation::pem_of(&[ca_certificate])))
     }
 }
@@ -296,12 +297,12 @@ pub fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertsError> {
     CertificateDer::pem_slice_iter(read(file)?.as_bytes()).collect::<Result<_, _>>().map_err(|e| unusable(file, &e))
 }
 
-/// The text of a file, or a sentence about it.
+/// The text of a file, which may hold a key, or a sentence about it.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn read(file: &Path) -> Result<String, CertsError> {
-    fs::read_to_string(file).map_err(|e| CertsError(format!("cannot read {}: {e}", file.display())))
+pub fn read(file: &Path) -> Result<Zeroizing<String>, CertsError> {
+    fs::read_to_string(file).map(Zeroizing::new).map_err(|e| CertsError(format!("cannot read {}: {e}", file.display())))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), CertsError> {

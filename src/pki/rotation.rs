@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 use super::{
     Authority, CA_LIFE_S, Certificate, CertsError, chain, describe_der, internal, parameters, read, unusable, write,
@@ -66,7 +67,7 @@ impl Authority {
         write(&self.next_key_file(), &key)?;
         write(&self.next_file(), &certificate)?;
         let trusted = read(&self.certificate_file())?;
-        write(&self.certificate_file(), &format!("{trusted}{certificate}"))
+        write(&self.certificate_file(), &format!("{}{certificate}", *trusted))
     }
 
     /// Lets the next authority sign. What the present one signed is taken until [`Authority::retire_former`].
@@ -147,14 +148,14 @@ impl Authority {
 }
 
 /// Certificate and key of a new authority, as PEM.
-fn new_authority(name: &str, now: Timestamp) -> Result<(String, String), CertsError> {
+fn new_authority(name: &str, now: Timestamp) -> Result<(String, Zeroizing<String>), CertsError> {
     let mut params = parameters(now, CA_LIFE_S);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate().map_err(internal)?;
-    let certificate = params.self_signed(&key).map_err(internal)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+    let key = Zeroizing::new(KeyPair::generate().map_err(internal)?);
+    let certificate = params.self_signed(&*key).map_err(internal)?;
+    Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
 }
 
 /// Certificates as PEM (RFC 7468).
