@@ -221,7 +221,11 @@ impl Conn {
                         return ending;
                     }
                 }
-                Event::Deadline => self.deadline().await,
+                Event::Deadline => {
+                    if let Some(ending) = self.deadline().await {
+                        return ending;
+                    }
+                }
                 Event::Eof => self.session.handle_eof(),
                 Event::Broken => return Ending::Socket,
             }
@@ -323,20 +327,25 @@ impl Conn {
         }
     }
 
-    async fn deadline(&mut self) {
+    async fn deadline(&mut self) -> Option<Ending> {
         let now = self.flows.clock.instant();
         // After a pause what it said meanwhile is heard first: its silence was ours.
         let is_heard = self.deaf_until.is_none();
         self.deaf_until.take_if(|it| *it <= now);
         if self.implicit_subscription_at.is_some_and(|at| at <= now) {
             self.implicit_subscription_at = None;
-            if let Ok(due) = Box::pin(self.seat.subscribe_implicitly(&self.flows, &mut self.batch)).await {
-                self.send(due);
+            match Box::pin(self.seat.subscribe_implicitly(&self.flows, &mut self.batch)).await {
+                Ok(due) => self.send(due),
+                Err(problem) => {
+                    warn!("cannot serve a device as if it had subscribed: {problem}");
+                    return Some(Ending::Store);
+                }
             }
         }
         if is_heard {
             self.session.handle_timeout(now);
         }
+        None
     }
 
     async fn end(mut self, ending: Ending) {

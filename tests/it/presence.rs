@@ -166,3 +166,16 @@ async fn a_device_that_leaves_while_postgres_is_away_is_shown_offline_when_it_is
         server.until_agent(serial, |it| it["is_online"] == false).await;
     }
 }
+
+#[tokio::test]
+async fn a_device_that_cannot_be_served_as_if_it_had_subscribed_is_let_go_and_comes_again() {
+    let server = Server::with(&[("MDMQ_MQTT__IMPLICIT_SUBSCRIPTION_AFTER_S", "3")]).await;
+    let mut phone = server.enrolled("SILENT").await;
+    server.cli(&["agent", "ping", "SILENT"]).await;
+    phone.connects(&server).await;
+    sqlite::execute(&server, "alter table command rename to command_away").await;
+    phone.link().is_closed().await;
+    sqlite::execute(&server, "alter table command_away rename to command").await;
+    phone.connects(&server).await;
+    phone.hears("Command/Ping").await;
+}
