@@ -71,6 +71,18 @@ pub struct Connect {
     pub password: Option<Bytes>,
 }
 
+/// Characters of a client id or a user name that a log line shows: strangers choose them.
+const LOGGED_CHARS_MAX: usize = 64;
+
+impl Connect {
+    /// Client id and user name as far as a log line shows them.
+    pub fn names_logged(&self) -> (&str, &str) {
+        let beginning = |text: &'_ str| text.char_indices().nth(LOGGED_CHARS_MAX).map_or(text.len(), |(at, _)| at);
+        let (id, name) = (&self.client_id, self.username.as_deref().unwrap_or(""));
+        (&id[..beginning(id)], &name[..beginning(name)])
+    }
+}
+
 impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let it = &mut f.debug_struct("Connect");

@@ -272,11 +272,11 @@ impl Conn {
                 if matches!(self.seat, Seat::Device(_)) && grace > 0 {
                     self.implicit_subscription_at = Some(now + Duration::from_secs(grace.into()));
                 }
-                debug!(peer.addr = %self.caller.address, client.id = connect.client_id, "connected as {}", self.seat.name());
+                debug!(peer.addr = %self.caller.address, client.id = connect.names_logged().0, "connected as {}", self.seat.name());
             }
             Err(code) => {
-                let username = connect.username.as_deref().unwrap_or("");
-                info!(peer.addr = %self.caller.address, client.id = connect.client_id, username, "refused a connection: {code:?}");
+                let (client_id, username) = connect.names_logged();
+                info!(peer.addr = %self.caller.address, client.id = client_id, username, "refused a connection: {code:?}");
                 self.session.refuse(code);
             }
         }
@@ -354,7 +354,12 @@ impl Conn {
         if let Ending::Closed(Close::Protocol(problem)) = ending {
             let kind = problem.label();
             self.flows.metrics.protocol_errors.get_or_create(&Reason { reason: kind }).inc();
-            info!(peer.addr = %self.caller.address, "closed a connection: {problem}");
+            if matches!(self.seat, Seat::Nobody) {
+                // Strangers do not fill the log.
+                debug!(peer.addr = %self.caller.address, "closed a connection before its CONNECT: {problem}");
+            } else {
+                info!(peer.addr = %self.caller.address, "closed a connection: {problem}");
+            }
         }
         debug!(peer.addr = %self.caller.address, reason, "disconnected {}", self.seat.name());
         self.hand_in();

@@ -292,3 +292,22 @@ async fn a_device_that_comes_back_all_the_time_waits_and_two_places_with_one_pas
     assert_eq!(server.log().matches("two places keep taking TWICE").count(), 1, "{}", server.log());
     timeout(PATIENCE, phone.comes_up(&server)).await.expect("it is never refused for ever");
 }
+
+#[tokio::test]
+async fn strangers_write_no_long_lines_into_the_log_and_none_before_connect() {
+    let server = Server::start().await;
+    let mut stream = connect_from(STRANGE, server.ports.mqtt_tcp).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    ends(&mut stream).await;
+    assert_eq!(server.metric("mdm_protocol_errors_total").await, 1.0);
+    assert!(!server.log().contains("closed a connection"), "{}", server.log());
+
+    let (name, id) = ("n\u{e4}".repeat(2_000), "i".repeat(20_000));
+    let mut stream = connect_from(STRANGE, server.ports.mqtt_tcp).await.unwrap();
+    stream.write_all(&service_connect(&name, "wrong", &id, true).encode()).await.unwrap();
+    ends(&mut stream).await;
+    let log = server.log();
+    let line = log.lines().find(|it| it.contains("refused a connection")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains(&"i".repeat(64)) && line.contains(&"n\u{e4}".repeat(32)), "{line}");
+    assert!(line.len() < 500, "{} bytes", line.len());
+}
