@@ -109,7 +109,7 @@ impl Options {
         match phase {
             Phase::Connect | Phase::Subscribe | Phase::Vanish => devices,
             Phase::Idle => 0,
-            Phase::Report | Phase::Keepalive => self.operations.unwrap_or_else(|| 20_000.max(devices)),
+            Phase::Report | Phase::Keepalive => self.operations.unwrap_or_else(|| 10_000.max(2 * devices)),
             Phase::Command => self.operations.unwrap_or_else(|| 10_000.max(devices)),
         }
     }
