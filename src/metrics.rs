@@ -142,7 +142,7 @@ pub struct Metrics {
     pub wills: Counter,
     /// Connections taken over by a newer one of the same account.
     pub takeovers: Family<Who, Counter>,
-    /// Times that a device was not heard for a while, because many of its reports made no sense.
+    /// Times that a device was not heard for a while, because it said much that costs more than it should.
     pub pauses: Counter,
     /// Commands accepted from administrators, by name.
     pub commands_queued: Family<CommandName, Counter>,
@@ -287,7 +287,7 @@ impl Metrics {
         it.register("takeovers", "Connections taken over by a newer one of the same account", self.takeovers.clone());
         it.register(
             "device_pauses",
-            "Times that a device was not heard for a while, because many of its reports made no sense",
+            "Times that a device was not heard for a while, because it said much that costs more than it should",
             self.pauses.clone(),
         );
         it.register("commands_queued", "Commands accepted from administrators", self.commands_queued.clone());

@@ -29,8 +29,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// For subscribers, once the rows are written.
     pub messages: Vec<Arc<Message>>,
-    /// Reports that will never parse.
-    pub nonsense: u32,
+    /// Reports that will never parse, and long lists of filters.
+    pub strain: u32,
 }
 
 impl Batch {
@@ -88,7 +88,7 @@ impl Flows {
                 true
             }
             Err(malformed) => {
-                batch.nonsense += 1;
+                batch.strain += 1;
                 self.metrics.reports.get_or_create(&ReportOutcome { report, outcome: malformed.as_str() }).inc();
                 info!(agent.serial = %agent.serial, report, "ignored a report: {malformed}");
                 false

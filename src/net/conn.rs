@@ -71,7 +71,7 @@ struct Conn {
     /// Bytes of messages among those that wait for the socket; the others are answers.
     told: usize,
     implicit_subscription_at: Option<Instant>,
-    /// The client said too much that makes no sense: until then it is not heard.
+    /// The client strained our patience: until then it is not heard.
     deaf_until: Option<Instant>,
     /// When the alarm rings.
     alarm_at: Instant,
@@ -295,9 +295,9 @@ impl Conn {
 
     /// Everything that this round brought becomes one write.
     fn hand_in(&mut self) {
-        let nonsense = std::mem::take(&mut self.batch.nonsense);
-        if nonsense > 0 {
-            self.deaf_until = self.seat.lose_patience(nonsense, self.flows.clock.instant());
+        let strain = std::mem::take(&mut self.batch.strain);
+        if strain > 0 {
+            self.deaf_until = self.seat.lose_patience(strain, self.flows.clock.instant());
             self.flows.metrics.pauses.inc_by(self.deaf_until.is_some().into());
         }
         if self.batch.is_empty() {

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{
     Farewell, Subscribed, as_publish,
-    patience::Patience,
+    patience::{self, Patience},
     policies::{Known, Telling},
 };
 use crate::{
@@ -70,13 +70,14 @@ pub struct DeviceSeat {
     open_commands: Waiting,
     policies: Known,
     outbox: Arc<Outbox>,
+    /// In order, see `place_of`.
     filters: Vec<Granted>,
     will: Option<Message>,
     /// Fingerprint of the certificate that it came in with.
     certificate: Option<Box<str>>,
     /// That certificate is taken no longer, so the connection ends although the agent stays.
     has_lost_certificate: bool,
-    /// With reports that will never parse.
+    /// With what costs more than it should.
     patience: Patience,
 }
 
@@ -126,8 +127,8 @@ impl DeviceSeat {
         is_written
     }
 
-    pub(super) fn lose_patience(&mut self, times: u32, now: Instant) -> Option<Instant> {
-        self.patience.lose(times, now)
+    pub(super) fn lose_patience(&mut self, strain: u32, now: Instant) -> Option<Instant> {
+        self.patience.lose(strain, now)
     }
 
     fn heard(&self, flows: &Flows) -> Heard {
@@ -150,6 +151,7 @@ impl DeviceSeat {
         filters: &[(String, QoS)],
         batch: &mut Batch,
     ) -> Result<Subscribed, StoreError> {
+        batch.strain += patience::strain_of(filters.len());
         let commands = self.open_commands(flows).await?;
         self.policies.read(flows, &self.agent).await?;
         let mut granted = Vec::with_capacity(filters.len());
@@ -175,12 +177,12 @@ impl DeviceSeat {
             return None;
         }
         let (name, is_slashed) = topic::canonical(filter);
-        if let Some(known) = self.filters.iter_mut().find(|it| *it.filter == *name && it.is_slashed == is_slashed) {
-            known.qos = qos;
-        } else if self.filters.len() < flows.config.mqtt.subscriptions_max as usize {
-            self.filters.push(Granted { filter: name.into(), is_slashed, qos });
-        } else {
-            return None;
+        match self.place_of(name, is_slashed) {
+            Ok(at) => self.filters[at].qos = qos,
+            Err(at) if self.filters.len() < flows.config.mqtt.subscriptions_max as usize => {
+                self.filters.insert(at, Granted { filter: name.into(), is_slashed, qos });
+            }
+            Err(_) => return None,
         }
         Some(qos)
     }
@@ -303,8 +305,15 @@ impl DeviceSeat {
     pub(super) fn unsubscribe(&mut self, filters: &[String]) {
         for filter in filters {
             let (name, is_slashed) = topic::canonical(filter);
-            self.filters.retain(|it| *it.filter != *name || it.is_slashed != is_slashed);
+            if let Ok(at) = self.place_of(name, is_slashed) {
+                self.filters.remove(at);
+            }
         }
+    }
+
+    /// Where a filter is among those that were granted, or where it belongs.
+    fn place_of(&self, name: &str, is_slashed: bool) -> Result<usize, usize> {
+        self.filters.binary_search_by(|it| (&*it.filter, it.is_slashed).cmp(&(name, is_slashed)))
     }
 
     /// Reads the rows again and tells the device, live, what differs from what it was told.

@@ -143,9 +143,9 @@ impl Seat {
         }
     }
 
-    /// The client said so many things that will never parse: until when it is not to be heard, if it does so often.
-    pub fn lose_patience(&mut self, times: u32, now: Instant) -> Option<Instant> {
-        if let Seat::Device(it) = self { it.lose_patience(times, now) } else { None }
+    /// A round of the client brought some [`Batch::strain`]: until when it is not to be heard, if it does so often.
+    pub fn lose_patience(&mut self, strain: u32, now: Instant) -> Option<Instant> {
+        if let Seat::Device(it) = self { it.lose_patience(strain, now) } else { None }
     }
 
     /// The client subscribed.

@@ -1,16 +1,24 @@
-//! Patience with a device whose reports make no sense. Reading an inventory only to refuse it costs as much as reading a good one, and one
-//! that is refused is acknowledged, so a device could have that done as fast as it can send.
+//! Patience with a device that asks for much and means nothing: reports that will never parse, and lists of filters that no agent has.
+//! Reading an inventory only to refuse it costs as much as reading a good one, and one that is refused is acknowledged, so a device could
+//! have that done as fast as it can send.
 
 use std::time::{Duration, Instant};
 
 use crate::guard::bucket::{Bucket, Rate};
 
-/// Pause for each such report in the long run.
+/// Pause for each such thing in the long run.
 const EVERY: Duration = Duration::from_millis(500);
-/// So many cost nothing: agents do say odd things when they start.
-const AT_ONCE: u32 = 16;
+/// So many cost nothing: agents do say odd things, and subscribe, when they start.
+const AT_ONCE: u32 = 32;
+/// Filters that are one such thing.
+const FILTERS: usize = 16;
 /// Pauses that may be owed at once.
 const OWED_MAX: u32 = 20;
+
+/// What a SUBSCRIBE with so many filters counts.
+pub fn strain_of(filters: usize) -> u32 {
+    u32::try_from(filters.div_ceil(FILTERS)).unwrap_or(u32::MAX)
+}
 
 /// How much of it is left.
 #[derive(Default)]
@@ -18,10 +26,10 @@ pub struct Patience(Option<Bucket>);
 
 impl Patience {
     /// It said so many such things: until when it is not heard, if it does so often.
-    pub fn lose(&mut self, times: u32, now: Instant) -> Option<Instant> {
+    pub fn lose(&mut self, strain: u32, now: Instant) -> Option<Instant> {
         let rate = Rate::new(1, EVERY, AT_ONCE)?;
         let left = self.0.get_or_insert(Bucket::full(now));
-        (0..times.min(AT_ONCE + OWED_MAX)).for_each(|_| left.owe(&rate, now, OWED_MAX));
+        (0..strain.min(AT_ONCE + OWED_MAX)).for_each(|_| left.owe(&rate, now, OWED_MAX));
         let wait = left.wait(&rate, now);
         (wait > Duration::ZERO).then(|| now + wait)
     }
