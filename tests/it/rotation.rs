@@ -124,7 +124,10 @@ async fn what_a_retired_key_signed_is_not_taken_for_a_foreign_certificate() {
     for client in &forged {
         assert_eq!(client.comes(&server).await.code(), 5, "the registry does not know it");
     }
+    let shown_before = presented(&server);
     server.cli(&["certs", "rotate", "--activate"]).await;
+    server.hang_up();
+    until("the new authority signs", async || presented(&server) != shown_before).await;
     server.cli(&["certs", "rotate", "--retire"]).await;
     server.hang_up();
     until("the former authority is trusted no more", async || comes(&server, &genuine).await == -1).await;
