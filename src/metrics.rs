@@ -154,6 +154,10 @@ pub struct Metrics {
     pub presence_unwritten: Gauge,
     /// Sessions of service accounts; refreshed when scraped.
     pub sessions: Gauge,
+    /// Those of them that outlive their connections; refreshed when scraped.
+    pub persistent_sessions: Gauge,
+    /// Sessions that ended because nobody came back to them.
+    pub sessions_expired: Counter,
     /// Time from the start of a transaction to its commit.
     pub commit_duration: Histogram,
     /// Submissions per transaction.
@@ -236,6 +240,8 @@ impl Metrics {
             outbox_depth: Gauge::default(),
             presence_unwritten: Gauge::default(),
             sessions: Gauge::default(),
+            persistent_sessions: Gauge::default(),
+            sessions_expired: Counter::default(),
             commit_duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             commit_batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             enrollments: Family::default(),
@@ -295,6 +301,8 @@ impl Metrics {
         it.register("outbox_messages", "Messages waiting in the outboxes of service accounts", self.outbox_depth.clone());
         it.register("presence_unwritten", "Devices whose coming or leaving could not be written yet", self.presence_unwritten.clone());
         it.register("service_sessions", "Sessions of service accounts", self.sessions.clone());
+        it.register("persistent_sessions", "Sessions of service accounts that outlive their connections", self.persistent_sessions.clone());
+        it.register("sessions_expired", "Sessions of service accounts that nobody came back to", self.sessions_expired.clone());
         it.register_with_unit("commit_duration", "From the start of a transaction to its commit", Unit::Seconds, self.commit_duration.clone());
         it.register("commit_batch_submissions", "Submissions per transaction", self.commit_batch.clone());
         it.register("enrollments", "Enrollment attempts by outcome", self.enrollments.clone());

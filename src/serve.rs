@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    broker::{hub::Hub, retained::Retained},
+    broker::{hub::Hub, places::SessionBounds, retained::Retained},
     clock::Clock,
     config::{Config, LogFormat},
     datadir::{DataDir, NOT_OTHERS, Ports, check_private},
@@ -159,7 +159,11 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     }
     let mqtt = &config.mqtt;
     let retained = Retained::new(mqtt.retained_messages_max as usize, mqtt.retained_bytes_max);
-    let hub = Hub::new((start << CONNECTIONS_PER_START_BITS) + 1, mqtt.persistent_sessions_max as usize, retained);
+    let sessions = SessionBounds {
+        sessions_max: mqtt.persistent_sessions_max as usize,
+        per_account_max: mqtt.account_persistent_sessions_max as usize,
+    };
+    let hub = Hub::new((start << CONNECTIONS_PER_START_BITS) + 1, sessions, retained);
     let certificates = Desk::open(&config, data_dir.path(), clock.now()).map_err(|e| e.to_string())?;
     data_dir.admin_token().map_err(|e| e.to_string())?;
     Ok(Arc::new(Flows {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    ids::{AccountId, ConnectionNumber},
-    mdm::agent::Agent,
-};
+use crate::{ids::AccountId, mdm::agent::Agent};
 
 use super::acl::AccessList;
 
@@ -27,19 +24,4 @@ pub struct ServiceAccount {
     pub name: String,
     /// What it may read and write.
     pub access: AccessList,
-}
-
-/// A principal on one connection.
-#[derive(Debug, Clone)]
-pub struct Admission {
-    /// Who.
-    pub principal: Principal,
-    /// Orders this connection among all of the account.
-    pub connection: ConnectionNumber,
-    /// Fingerprint of the certificate that it showed: when that is revoked, the connection ends.
-    pub certificate: Option<Box<str>>,
-    /// Whether commands wait for the device.
-    pub has_open_commands: bool,
-    /// Whether the device must still hear that tasks were taken back.
-    pub has_removals: bool,
 }

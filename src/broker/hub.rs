@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use dashmap::{DashMap, Entry};
@@ -13,10 +15,12 @@ use tokio::sync::Notify;
 
 use super::{
     outbox::{Eviction, Outbox, Posted},
+    places::{Places, SessionBounds},
     retained::Retained,
     router::{Match, Router},
 };
 use crate::{
+    clock::Timestamp,
     ids::{AccountId, AgentId, ConnectionNumber, EntityId, FleetId, Serial},
     mdm::agent::Agent,
     mqtt::{
@@ -25,6 +29,10 @@ use crate::{
         topic::{self, DeviceTopicKind},
     },
 };
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;
 
 /// Names a session: no credential can take somebody else's.
 pub type SessionKey = (AccountId, Arc<str>);
@@ -47,12 +55,18 @@ impl Device {
 struct Service {
     number: u64,
     outbox: Arc<Outbox>,
+    /// Whether it outlives its connection, so that it has one of the places.
+    is_persistent: bool,
     state: ServiceState,
 }
 
 enum ServiceState {
     Connected,
-    Parked(Box<Saved>),
+    Parked {
+        saved: Box<Saved>,
+        /// `None`: since a moment ago.
+        since: Option<Timestamp>,
+    },
 }
 
 /// What a service account found when it came to its session.
@@ -92,14 +106,14 @@ pub struct Hub {
     retained: Mutex<Retained>,
     connections: AtomicI64,
     changes: AtomicU64,
-    persistent_sessions_max: usize,
+    places: Places,
     /// Rings when a session was given up, for those who wait to claim it.
     pub departures: Notify,
 }
 
 impl Hub {
     /// Empty. Connection numbers count up from `first_connection`.
-    pub fn new(first_connection: i64, persistent_sessions_max: usize, retained: Retained) -> Self {
+    pub fn new(first_connection: i64, sessions: SessionBounds, retained: Retained) -> Self {
         Self {
             devices: DashMap::new(),
             addresses: DashMap::new(),
@@ -109,7 +123,7 @@ impl Hub {
             retained: Mutex::new(retained),
             connections: AtomicI64::new(first_connection),
             changes: AtomicU64::new(0),
-            persistent_sessions_max,
+            places: Places::new(sessions),
             departures: Notify::new(),
         }
     }
@@ -119,14 +133,19 @@ impl Hub {
         ConnectionNumber(self.connections.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Counts `agents_changed` calls: who read an agent's row before entering compares, and reads again if it moved.
+    /// Counts changes of rights: who read an agent or an account before entering compares, and reads again if it moved.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
 
+    /// Somebody who is about to enter may not be entitled any more.
+    pub fn rights_changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// These agents' rows changed: their live connections read them again.
     pub fn agents_changed(&self, agents: &[AgentId]) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.rights_changed();
         for agent in agents {
             if let Some(device) = self.devices.get(agent) {
                 device.outbox.agent_changed();
@@ -136,7 +155,7 @@ impl Hub {
 
     /// The policies of this fleet changed: the live connections of its agents look at them again.
     pub fn fleet_changed(&self, fleet: FleetId) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.rights_changed();
         if let Some(members) = self.fleets.get(&fleet) {
             members.values().for_each(|it| it.outbox.fleet_changed());
         }
@@ -208,78 +227,100 @@ impl Hub {
 
     /// A service account connects to its session. `fresh` is used where none waits.
     pub fn claim_service(&self, key: &SessionKey, is_clean: bool, fresh: &Arc<Outbox>) -> Claim {
-        let persistent = self.services.len();
         match self.services.entry(key.clone()) {
-            Entry::Occupied(mut there) => match &there.get().state {
-                ServiceState::Connected => {
-                    there.get().outbox.evict(Eviction::Takeover);
-                    Claim::Held
+            Entry::Occupied(mut there) => {
+                let service = there.get_mut();
+                match mem::replace(&mut service.state, ServiceState::Connected) {
+                    ServiceState::Connected => {
+                        service.outbox.evict(Eviction::Takeover);
+                        Claim::Held
+                    }
+                    ServiceState::Parked { .. } if is_clean => {
+                        self.forget(key.0, service);
+                        *service = self.fresh_service(fresh, false);
+                        Claim::Claimed { number: service.number, outbox: fresh.clone(), saved: None }
+                    }
+                    ServiceState::Parked { saved, .. } => {
+                        service.outbox.attach();
+                        Claim::Claimed { number: service.number, outbox: service.outbox.clone(), saved: Some(saved) }
+                    }
                 }
-                ServiceState::Parked(_) if is_clean => {
-                    let number = there.get().number;
-                    self.router_mut(|router| router.forget(number));
-                    there.insert(self.fresh_service(fresh));
-                    Claim::Claimed { number: there.get().number, outbox: fresh.clone(), saved: None }
-                }
-                ServiceState::Parked(_) => {
-                    let service = there.get_mut();
-                    let ServiceState::Parked(saved) = std::mem::replace(&mut service.state, ServiceState::Connected)
-                    else {
-                        return Claim::Held;
-                    };
-                    service.outbox.attach();
-                    Claim::Claimed { number: service.number, outbox: service.outbox.clone(), saved: Some(saved) }
-                }
-            },
-            Entry::Vacant(_) if !is_clean && persistent >= self.persistent_sessions_max => Claim::Full,
+            }
             Entry::Vacant(place) => {
-                let service = place.insert(self.fresh_service(fresh));
+                if !is_clean && !self.places.take(key.0) {
+                    return Claim::Full;
+                }
+                let service = place.insert(self.fresh_service(fresh, !is_clean));
                 Claim::Claimed { number: service.number, outbox: fresh.clone(), saved: None }
             }
         }
     }
 
-    fn fresh_service(&self, outbox: &Arc<Outbox>) -> Service {
+    fn fresh_service(&self, outbox: &Arc<Outbox>, is_persistent: bool) -> Service {
         let number = self.next_connection().0.unsigned_abs();
-        Service { number, outbox: outbox.clone(), state: ServiceState::Connected }
+        Service { number, outbox: outbox.clone(), is_persistent, state: ServiceState::Connected }
+    }
+
+    /// Nothing is left of a session but its entry.
+    fn forget(&self, account: AccountId, service: &Service) {
+        self.router_mut(|router| router.forget(service.number));
+        if service.is_persistent {
+            self.places.give_back(account);
+        }
     }
 
     /// The connection of a service account ended. With `saved` its session waits for it, otherwise it is forgotten.
     pub fn leave_service(&self, key: &SessionKey, number: u64, saved: Option<Saved>) {
         let Entry::Occupied(mut there) = self.services.entry(key.clone()) else { return };
-        if there.get().number != number {
+        let service = there.get_mut();
+        if service.number != number {
             return;
         }
         match saved {
-            Some(saved) => {
-                there.get().outbox.detach();
-                there.get_mut().state = ServiceState::Parked(Box::new(saved));
+            // Its account may have been revoked after the connection had ended for another reason.
+            Some(saved) if !service.outbox.is_revoked() => {
+                service.outbox.detach();
+                service.state = ServiceState::Parked { saved: Box::new(saved), since: None };
             }
-            None => {
-                self.router_mut(|router| router.forget(number));
+            _ => {
+                self.forget(key.0, service);
                 there.remove();
             }
         }
         self.departures.notify_waiters();
     }
 
-    /// A service account was removed: its connections close, its sessions are forgotten.
+    /// A service account was removed: its connections close, its sessions are forgotten. Counts as a change.
     pub fn revoke_account(&self, account: AccountId) {
+        self.rights_changed();
         self.services.retain(|key, service| {
             if key.0 != account {
                 return true;
             }
-            match service.state {
-                ServiceState::Connected => {
-                    service.outbox.evict(Eviction::Revoked);
-                    true
-                }
-                ServiceState::Parked(_) => {
-                    self.router_mut(|router| router.forget(service.number));
-                    false
-                }
+            let is_connected = matches!(service.state, ServiceState::Connected);
+            if is_connected {
+                service.outbox.evict(Eviction::Revoked);
+            } else {
+                self.forget(key.0, service);
             }
+            is_connected
         });
+    }
+
+    /// Forgets sessions that waited so long for their clients, and says how many. To be called every few seconds: a session waits from
+    /// the first call after its connection ended.
+    pub fn expire_sessions(&self, now: Timestamp, life: Duration) -> u64 {
+        let mut expired = 0;
+        self.services.retain(|key, service| {
+            let ServiceState::Parked { since, .. } = &mut service.state else { return true };
+            let is_over = since.get_or_insert(now).after(life) <= now;
+            if is_over {
+                expired += 1;
+                self.forget(key.0, service);
+            }
+            !is_over
+        });
+        expired
     }
 
     /// The server stops: every connection is told.
@@ -378,6 +419,11 @@ impl Hub {
     /// Sessions of service accounts, connected or waiting.
     pub fn sessions(&self) -> usize {
         self.services.len()
+    }
+
+    /// Those of them that outlive their connections.
+    pub fn persistent_sessions(&self) -> usize {
+        self.places.taken()
     }
 }
 

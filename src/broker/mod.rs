@@ -4,5 +4,6 @@ pub mod acl;
 pub mod auth;
 pub mod hub;
 pub mod outbox;
+pub mod places;
 pub mod retained;
 pub mod router;

@@ -127,11 +127,18 @@ impl Outbox {
         self.wake(inside);
     }
 
-    /// Ends the connection. The first reason stays.
+    /// Ends the connection. The first reason stays, unless the account is gone: then its session must not wait for it either.
     pub fn evict(&self, why: Eviction) {
         let mut inside = self.lock();
-        inside.mail.eviction.get_or_insert(why);
+        if why == Eviction::Revoked || inside.mail.eviction.is_none() {
+            inside.mail.eviction = Some(why);
+        }
         self.wake(inside);
+    }
+
+    /// Whether the account is gone and the connection has not heard of it.
+    pub fn is_revoked(&self) -> bool {
+        self.lock().mail.eviction == Some(Eviction::Revoked)
     }
 
     /// For the connection: whether there is mail; otherwise it is woken by the next. While the client takes no messages, only news
@@ -345,10 +352,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_eviction_counts() {
-        let outbox = outbox();
-        outbox.evict(Eviction::Takeover);
-        outbox.evict(Eviction::Shutdown);
-        assert_eq!(outbox.take().eviction, Some(Eviction::Takeover));
+    fn the_first_eviction_counts_unless_the_account_is_gone() {
+        use Eviction::{Revoked, Shutdown, Takeover};
+        for (first, second, counts) in [
+            (Takeover, Shutdown, Takeover),
+            (Takeover, Revoked, Revoked),
+            (Shutdown, Revoked, Revoked),
+            (Revoked, Takeover, Revoked),
+        ] {
+            let outbox = outbox();
+            outbox.evict(first);
+            outbox.evict(second);
+            assert_eq!(outbox.take().eviction, Some(counts), "{first:?}, {second:?}");
+        }
     }
 }

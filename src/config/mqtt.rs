@@ -71,6 +71,10 @@ pub struct Mqtt {
     pub retained_bytes_max: u64,
     /// Sessions that outlive their connection, over all service accounts.
     pub persistent_sessions_max: u32,
+    /// Those of one service account.
+    pub account_persistent_sessions_max: u32,
+    /// Seconds after which a session that nobody came back to ends; 0: never.
+    pub session_expiry_s: u32,
 }
 
 impl Default for Mqtt {
@@ -106,6 +110,8 @@ impl Default for Mqtt {
             retained_messages_max: 100_000,
             retained_bytes_max: 256 << 20,
             persistent_sessions_max: 10_000,
+            account_persistent_sessions_max: 1_000,
+            session_expiry_s: 7 * 86_400,
         }
     }
 }

@@ -8,14 +8,15 @@ pub(super) mod tests;
 
 use tracing::warn;
 
+use self::certified::Unfit;
 use super::{Flows, secrets};
 use crate::{
     broker::{
         acl::{Access, AccessList},
-        auth::{Admission, Principal, ServiceAccount},
+        auth::{Principal, ServiceAccount},
         outbox::Outbox,
     },
-    ids::{AccountId, AgentId, CredentialId, EntityId},
+    ids::{AccountId, AgentId, ConnectionNumber, CredentialId, EntityId},
     mdm::{agent::Agent, change::Change},
     metrics::Outcome,
     mqtt::packet::{Connect, ConnectCode},
@@ -30,6 +31,23 @@ pub struct Caller {
     pub address: SocketAddr,
     /// What the certificate says that TLS verified, if it showed one.
     pub certificate: Option<Arc<ClientIdentity>>,
+}
+
+/// A principal on one connection.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Who.
+    pub principal: Principal,
+    /// Orders this connection among all of the account.
+    pub connection: ConnectionNumber,
+    /// What the certificate says that it showed: when that is revoked, the connection ends.
+    pub certificate: Option<Arc<ClientIdentity>>,
+    /// Whether commands wait for the device.
+    pub has_open_commands: bool,
+    /// Whether the device must still hear that tasks were taken back.
+    pub has_removals: bool,
+    /// What [`crate::broker::hub::Hub::changes`] counted before its rights were looked up.
+    pub changes_before: u64,
 }
 
 /// What became of a CONNECT.
@@ -70,16 +88,22 @@ impl Flows {
         let changes_before = self.hub.changes();
         let logins = self.store.logins(username).await?;
         let Some(login) = logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)) else {
-            return self.last_visit(username, password, outbox).await;
+            return self.last_visit(username, password, changes_before, outbox).await;
         };
         match admitted(login) {
-            Admitted::Service(account) => Ok(self.admit_service(account)),
+            Admitted::Service(account) => Ok(self.admit_service(account, None, changes_before)),
             Admitted::Device(device) => self.admit_device(device, changes_before, outbox).await,
         }
     }
 
     /// A device whose agent was deleted while it was away may come in once more, to hear that it should leave.
-    async fn last_visit(&self, username: &str, password: &[u8], outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
+    async fn last_visit(
+        &self,
+        username: &str,
+        password: &[u8],
+        changes_before: u64,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Verdict, StoreError> {
         let logins = self.store.last_logins(username, self.clock.now()).await?;
         let Some(login) = logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)) else {
             return Ok(Verdict::Refused(ConnectCode::BadCredentials));
@@ -95,17 +119,45 @@ impl Flows {
             certificate: None,
             has_open_commands: false,
             has_removals: false,
+            changes_before,
         })))
     }
 
-    fn admit_service(&self, account: ServiceAccount) -> Verdict {
+    /// Its session is claimed later, so [`Flows::still_admits`] is to be asked then.
+    fn admit_service(
+        &self,
+        account: ServiceAccount,
+        certificate: Option<Arc<ClientIdentity>>,
+        changes_before: u64,
+    ) -> Verdict {
         Verdict::Welcome(Box::new(Admission {
             principal: Principal::Service(Arc::new(account)),
             connection: self.hub.next_connection(),
-            certificate: None,
+            certificate,
             has_open_commands: false,
             has_removals: false,
+            changes_before,
         }))
+    }
+
+    /// Whether a service account that has its session now is there still, and its certificate good. Revocations that come from now on
+    /// find the session.
+    pub(super) async fn still_admits(
+        &self,
+        account: &ServiceAccount,
+        certificate: Option<&ClientIdentity>,
+        changes_before: u64,
+    ) -> Result<bool, StoreError> {
+        if self.hub.changes() == changes_before {
+            return Ok(true);
+        }
+        if let Some(identity) = certificate
+            && !self.holder(identity).await?.is_err_and(|why| why == Unfit::NoDevice)
+        {
+            return Ok(false);
+        }
+        let logins = self.store.logins(&account.name).await?;
+        Ok(logins.iter().any(|it| matches!(it.who, LoginOf::Service { id, .. } if id == account.id)))
     }
 
     async fn admit_device(
@@ -140,13 +192,13 @@ impl Flows {
         let used = newest.map(|credential| Change::CredentialUsed { agent: agent.id, credential });
         self.note_presence(agent.id, connection, true, used.into_iter());
         let principal = Principal::Device(Arc::new(agent));
-        let certificate = proof.certificate.map(|it| it.fingerprint.as_str().into());
         Ok(Verdict::Welcome(Box::new(Admission {
             principal,
             connection,
-            certificate,
+            certificate: proof.certificate,
             has_open_commands,
             has_removals,
+            changes_before,
         })))
     }
 

@@ -164,22 +164,27 @@ impl Flows {
             return Ok(Err(refused));
         }
         let number = typed_serial_number(which);
-        let named = Which::Named { number: number.clone(), serial: which.to_owned() };
-        let mut done = self.revoke(named, reason).await?;
+        let named = || Which::Named { number: number.clone(), serial: which.to_owned() };
+        let mut done = self.revoke(named(), reason).await?;
         if done.known == 0 {
             // Certificates of a foreign authority have no row before they were seen.
-            let Some(number) = number.filter(|_| !self.config.mqtt.client_ca_file.is_empty()) else {
+            let Some(number) = number.clone().filter(|_| !self.config.mqtt.client_ca_file.is_empty()) else {
                 return Ok(Err(Refused::Absent(format!(
                     "there is no certificate with the number or for the device {which}"
                 ))));
             };
-            let (blocked, reason, at) = (number.clone(), reason.to_owned(), self.clock.now());
+            let (blocked, why, at) = (number.clone(), reason.to_owned(), self.clock.now());
             let until = at.after(BLOCKED_FOR);
             self.store
-                .write(move |tx| Box::pin(async move { sql::block(tx, &blocked, &reason, at, until).await }))
+                .write(move |tx| Box::pin(async move { sql::block(tx, &blocked, &why, at, until).await }))
                 .await?;
-            self.count_certificates("revoked", 1);
-            done.serial_numbers.push(number);
+            // Somebody may be coming in with it right now: whoever has a seat has a row, and whoever has none looks again.
+            self.hub.rights_changed();
+            done = self.revoke(named(), reason).await?;
+            if done.serial_numbers.is_empty() {
+                self.count_certificates("revoked", 1);
+                done.serial_numbers.push(number);
+            }
         }
         Ok(Ok(done))
     }
@@ -327,6 +332,7 @@ impl Flows {
             }
         };
         *self.certificates.foreign.write().unwrap_or_else(PoisonError::into_inner) = lists.clone();
+        self.hub.rights_changed();
         if lists.is_empty() {
             return Ok(true);
         }

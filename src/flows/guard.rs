@@ -13,13 +13,10 @@ use tracing::{info, warn};
 
 use super::{
     Flows,
-    admit::{Caller, Verdict},
+    admit::{Admission, Caller, Verdict},
 };
 use crate::{
-    broker::{
-        auth::{Admission, Principal},
-        outbox::Outbox,
-    },
+    broker::{auth::Principal, outbox::Outbox},
     config::Config,
     guard::{
         bucket::{Bucket, Rate},

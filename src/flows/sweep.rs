@@ -1,6 +1,8 @@
 //! What ends by itself: commands that nobody answered in time, and removals of policies that no device came to hear; and what is made
 //! good because the database failed.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::Flows;
@@ -12,6 +14,7 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.expire_sessions();
         self.settle_presence().await?;
         let expired = self.store.expire_commands(self.clock.now()).await?;
         if !expired.is_empty() {
@@ -29,5 +32,17 @@ impl Flows {
         }
         self.keep_audit().await?;
         self.rotate_messages().await
+    }
+
+    fn expire_sessions(&self) {
+        let life_s = self.config.mqtt.session_expiry_s;
+        if life_s == 0 {
+            return;
+        }
+        let expired = self.hub.expire_sessions(self.clock.now(), Duration::from_secs(life_s.into()));
+        if expired > 0 {
+            info!("{expired} sessions of service accounts ended, because nobody came back to them");
+            self.metrics.sessions_expired.inc_by(expired);
+        }
     }
 }

@@ -29,6 +29,7 @@ mod rotation;
 mod school;
 mod seeds;
 mod services;
+mod sessions;
 mod simulated;
 mod start_and_stop;
 mod stock_clients;

@@ -62,7 +62,7 @@ impl Flows {
         let found = match self.holder(identity).await? {
             Ok(found) => self.with_password(connect, found).await?,
             // A back end with a certificate of the operator's authority: the password says which account.
-            Err(Unfit::NoDevice) => return self.certified_service(connect, identity).await,
+            Err(Unfit::NoDevice) => return self.certified_service(connect, identity, changes_before).await,
             Err(unfit) => Err(unfit),
         };
         let (found, credential, has_older_credentials) = match found {
@@ -154,7 +154,12 @@ impl Flows {
         Ok(Err(Unfit::Password))
     }
 
-    async fn certified_service(&self, connect: &Connect, identity: &ClientIdentity) -> Result<Verdict, StoreError> {
+    async fn certified_service(
+        &self,
+        connect: &Connect,
+        identity: &Arc<ClientIdentity>,
+        changes_before: u64,
+    ) -> Result<Verdict, StoreError> {
         let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
             return Ok(self.unfit(Unfit::NoDevice));
         };
@@ -166,7 +171,7 @@ impl Flows {
             Some(Admitted::Service(account)) => {
                 self.note_first_sight(identity, None, None, username).await?;
                 self.metrics.certificate_logins.get_or_create(&Outcome { outcome: "accepted" }).inc();
-                Ok(self.admit_service(account))
+                Ok(self.admit_service(account, Some(identity.clone()), changes_before))
             }
             _ => Ok(self.unfit(Unfit::Password)),
         }

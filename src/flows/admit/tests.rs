@@ -12,11 +12,12 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{Caller, Device, Proof, Verdict};
+use super::{Admission, Caller, Device, Proof, Verdict};
 use crate::{
     broker::{
         hub::Hub,
         outbox::{Eviction, Outbox, OutboxBounds},
+        places::SessionBounds,
         retained::Retained,
     },
     clock::{Clock, Timestamp},
@@ -54,7 +55,7 @@ impl World {
             .unwrap();
         let flows = Arc::new(Flows {
             store,
-            hub: Hub::new(1, 10, Retained::new(10, 1000)),
+            hub: Hub::new(1, SessionBounds { sessions_max: 10, per_account_max: 10 }, Retained::new(10, 1000)),
             clock,
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
@@ -108,8 +109,7 @@ impl World {
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let caller = Caller { address, certificate: Some(Arc::new(identity.clone())) };
-        let outbox = Arc::new(Outbox::new(OutboxBounds { messages_max: 10, bytes_max: 1000 }));
-        let code = match self.flows.admit(&connect, &caller, &outbox).await {
+        let code = match self.flows.admit(&connect, &caller, &outbox()).await {
             Verdict::Welcome(_) => ConnectCode::Accepted,
             Verdict::Refused(code) => code,
         };
@@ -133,6 +133,10 @@ impl World {
     fn move_clock_to(&self, at: i64) {
         self.now.store(at, Ordering::Relaxed);
     }
+}
+
+fn outbox() -> Arc<Outbox> {
+    Arc::new(Outbox::new(OutboxBounds { messages_max: 10, bytes_max: 1000 }))
 }
 
 const NOBODY: (&str, &str) = ("", "");
@@ -205,7 +209,6 @@ async fn a_connection_that_is_refused_after_it_took_the_place_of_another_leaves_
         has_open_commands: false,
         has_removals: false,
     };
-    let outbox = || Arc::new(Outbox::new(OutboxBounds { messages_max: 10, bytes_max: 1000 }));
     let first = outbox();
     let verdict = flows.admit_device(device(None), flows.hub.changes(), &first).await.unwrap();
     assert!(matches!(verdict, Verdict::Welcome(_)));
@@ -217,4 +220,64 @@ async fn a_connection_that_is_refused_after_it_took_the_place_of_another_leaves_
     assert!(matches!(verdict, Verdict::Refused(ConnectCode::BadCredentials)));
     assert_eq!(first.take().eviction, Some(Eviction::Takeover), "so it writes nothing when it leaves");
     world.shows(agent.id, false).await;
+}
+
+impl World {
+    /// An account of a back end that has been let in, and has no seat yet.
+    async fn let_in_backend(&self, certificate: Option<ClientIdentity>) -> (Box<Admission>, Connect) {
+        let opened = self.flows.open_account("backend", &["#:rw".into()], None).await.unwrap().unwrap();
+        let connect = Connect {
+            version: Version::V3_1_1,
+            client_id: "archive".into(),
+            clean_session: false,
+            keep_alive_s: 60,
+            will: None,
+            username: Some(opened.name),
+            password: Some(opened.password.as_bytes().to_vec().into()),
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let caller = Caller { address, certificate: certificate.map(Arc::new) };
+        match self.flows.admit(&connect, &caller, &outbox()).await {
+            Verdict::Welcome(admission) => (admission, connect),
+            Verdict::Refused(code) => panic!("{code:?}"),
+        }
+    }
+
+    async fn seats(&self, (admission, mut connect): (Box<Admission>, Connect)) -> Result<(), ConnectCode> {
+        self.flows.seat(*admission, &mut connect, &outbox()).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_removed_between_its_login_and_its_seat_gets_no_session() {
+    let world = World::new().await;
+    let backend = world.let_in_backend(None).await;
+    world.flows.close_account("backend").await.unwrap().unwrap();
+    assert_eq!(world.seats(backend).await, Err(ConnectCode::BadCredentials));
+    assert_eq!((world.flows.hub.sessions(), world.flows.hub.persistent_sessions()), (0, 0));
+    // Another account of the same name is another account.
+    let backend = world.let_in_backend(None).await;
+    world.flows.close_account("backend").await.unwrap().unwrap();
+    world.flows.open_account("backend", &["#:rw".into()], None).await.unwrap().unwrap();
+    assert_eq!(world.seats(backend).await, Err(ConnectCode::BadCredentials));
+}
+
+#[tokio::test]
+async fn an_account_that_others_changes_do_not_concern_gets_its_seat() {
+    let world = World::new().await;
+    let backend = world.let_in_backend(None).await;
+    world.flows.hub.rights_changed();
+    assert_eq!(world.seats(backend).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_between_login_and_seat_gets_no_session() {
+    let world = World::new().await;
+    let claim = Claim::Foreign { name: "backend".into(), entity: None };
+    let (fingerprint, serial_number, issuer) = ("f0".to_owned(), "abc1".to_owned(), "CN=Theirs".to_owned());
+    let identity = ClientIdentity { fingerprint, serial_number, issuer, claim, ..world.certificate().await };
+    let backend = world.let_in_backend(Some(identity)).await;
+    world.flows.revoke_certificates("abc1", "key_compromise").await.unwrap().unwrap();
+    assert_eq!(world.seats(backend).await, Err(ConnectCode::BadCredentials));
+    assert_eq!(world.flows.hub.sessions(), 0);
 }

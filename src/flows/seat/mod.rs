@@ -11,12 +11,11 @@ use std::{sync::Arc, time::Instant};
 pub use device::DeviceSeat;
 pub use service::ServiceSeat;
 
-use super::{Flows, ingest::Batch};
+use tracing::warn;
+
+use super::{Flows, admit::Admission, ingest::Batch};
 use crate::{
-    broker::{
-        auth::{Admission, Principal},
-        outbox::Outbox,
-    },
+    broker::{auth::Principal, outbox::Outbox},
     ids::AgentId,
     metrics::Who,
     mqtt::{
@@ -75,7 +74,7 @@ impl Flows {
     /// # Errors
     /// The CONNACK code that refuses it.
     pub async fn seat(
-        &self,
+        self: &Arc<Self>,
         admission: Admission,
         connect: &mut Connect,
         outbox: &Arc<Outbox>,
@@ -86,7 +85,7 @@ impl Flows {
                 let seat = DeviceSeat::new(
                     agent,
                     admission.connection,
-                    admission.certificate,
+                    admission.certificate.map(|it| it.fingerprint.as_str().into()),
                     admission.has_open_commands,
                     admission.has_removals,
                     will,
@@ -95,8 +94,23 @@ impl Flows {
                 Seated { seat: Seat::Device(Box::new(seat)), outbox: outbox.clone(), saved: None }
             }
             Principal::Service(account) => {
-                let (seat, saved) =
-                    ServiceSeat::claim(self, account, admission.connection, connect, will, outbox).await?;
+                let claim = ServiceSeat::claim(self, account.clone(), admission.connection, connect, will, outbox);
+                let (seat, saved) = claim.await?;
+                let certificate = admission.certificate.as_deref();
+                let code = match self.still_admits(&account, certificate, admission.changes_before).await {
+                    Ok(true) => ConnectCode::Accepted,
+                    Ok(false) => ConnectCode::BadCredentials,
+                    Err(problem) => {
+                        warn!("cannot check credentials again: {problem}");
+                        ConnectCode::ServerUnavailable
+                    }
+                };
+                if code != ConnectCode::Accepted {
+                    let is_gone = code == ConnectCode::BadCredentials;
+                    let farewell = if is_gone { Farewell::Revoked } else { Farewell::Goodbye };
+                    seat.leave(self, farewell, || saved.unwrap_or_default());
+                    return Err(code);
+                }
                 let outbox = seat.outbox().clone();
                 Seated { seat: Seat::Service(Box::new(seat)), outbox, saved }
             }

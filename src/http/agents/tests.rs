@@ -6,7 +6,7 @@ use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 
 use crate::{
-    broker::{hub::Hub, retained::Retained},
+    broker::{hub::Hub, places::SessionBounds, retained::Retained},
     clock::{Clock, Timestamp},
     config::{Config, Database},
     flows::{
@@ -59,7 +59,7 @@ impl World {
         let store = Store::open(&database, data.path(), clock.clone(), key, |_| {}).await.unwrap();
         let flows = Arc::new(Flows {
             store,
-            hub: Hub::new(1, 10, Retained::new(10, 1000)),
+            hub: Hub::new(1, SessionBounds { sessions_max: 10, per_account_max: 10 }, Retained::new(10, 1000)),
             clock,
             metrics: Arc::new(Metrics::default()),
             traffic: Traffic::new(&config.files),
