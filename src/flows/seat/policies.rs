@@ -125,9 +125,9 @@ impl Known {
             return Ok(Vec::new());
         }
         let own = if old.policy_version == new.policy_version {
-            self.own.clone()
+            None
         } else {
-            flows.store.tasks_of_agent(new.id).await?
+            Some(flows.store.tasks_of_agent(new.id).await?)
         };
         let fleet = fleet_now(flows, new, self.fleet.as_ref()).await?;
         if has_removals {
@@ -148,29 +148,29 @@ impl Known {
             return Ok(Vec::new());
         }
         let fleet = fleet_now(flows, agent, self.fleet.as_ref()).await?;
-        let own = self.own.clone();
-        Ok(self.replace(agent, prefix, own, fleet))
+        Ok(self.replace(agent, prefix, None, fleet))
     }
 
-    /// Knows this from now on; what differs is to be told.
+    /// Knows this from now on; what differs is to be told. `own` is `None` where its own tasks are what they were.
     fn replace(
         &mut self,
         agent: &Agent,
         prefix: &str,
-        own: Vec<Applied>,
+        own: Option<Vec<Applied>>,
         fleet: Option<Arc<FleetPolicies>>,
     ) -> Vec<Telling> {
-        let old_own = mem::replace(&mut self.own, own);
+        let replaced = own.map(|own| mem::replace(&mut self.own, own));
         let old_fleet = mem::replace(&mut self.fleet, fleet);
         let Self { own, fleet, .. } = &*self;
+        let old_own = replaced.as_ref().unwrap_or(own);
         let before = old_fleet.filter(|old| fleet.as_ref().is_some_and(|new| new.fleet == old.fleet));
         let mut news: Vec<Telling> =
-            applied::news(&old_own, own).filter_map(|it| message(prefix, it)).map(plain).collect();
+            applied::news(old_own, own).filter_map(|it| message(prefix, it)).map(plain).collect();
         let mut gone = Vec::new();
         if let Some(fleet) = fleet {
             let known = before.as_ref().map_or(&[][..], |it| &it.applied);
             for (it, message) in fleet.applied.iter().zip(&fleet.messages) {
-                let is_known = applied::contains(known, it) && !it.is_overridden_by(&old_own);
+                let is_known = applied::contains(known, it) && !it.is_overridden_by(old_own);
                 if !is_known && !it.is_overridden_by(own) {
                     news.extend(message.clone().map(plain));
                 }
@@ -181,7 +181,7 @@ impl Known {
                 symbol: it.symbol.to_owned(),
                 fleet: Some(fleet.fleet),
             }));
-            let group_before = before.as_ref().and_then(|it| group(agent, it, &old_own).next());
+            let group_before = before.as_ref().and_then(|it| group(agent, it, old_own).next());
             let is_told = |it: &Group| match &group_before {
                 Some(before) => it.message.payload == before.message.payload,
                 None => it.is_empty,
