@@ -160,6 +160,8 @@ pub struct Metrics {
     pub sessions_expired: Counter,
     /// Time from the start of a transaction to its commit.
     pub commit_duration: Histogram,
+    /// Bytes of what devices said that wait to be written; refreshed when scraped.
+    pub writes_waiting: Gauge,
     /// Submissions per transaction.
     pub commit_batch: Histogram,
     /// Devices that completed enrollment.
@@ -243,6 +245,7 @@ impl Metrics {
             persistent_sessions: Gauge::default(),
             sessions_expired: Counter::default(),
             commit_duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            writes_waiting: Gauge::default(),
             commit_batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             enrollments: Family::default(),
             mails: Family::default(),
@@ -304,6 +307,7 @@ impl Metrics {
         it.register("persistent_sessions", "Sessions of service accounts that outlive their connections", self.persistent_sessions.clone());
         it.register("sessions_expired", "Sessions of service accounts that nobody came back to", self.sessions_expired.clone());
         it.register_with_unit("commit_duration", "From the start of a transaction to its commit", Unit::Seconds, self.commit_duration.clone());
+        it.register_with_unit("writes_waiting", "What devices said and waits to be written", Unit::Bytes, self.writes_waiting.clone());
         it.register("commit_batch_submissions", "Submissions per transaction", self.commit_batch.clone());
         it.register("enrollments", "Enrollment attempts by outcome", self.enrollments.clone());
         it.register("mails", "Attempts to send the mail of an invitation, by outcome", self.mails.clone());

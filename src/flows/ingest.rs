@@ -108,7 +108,8 @@ impl Flows {
             Change::Presence { connection, .. } => Some(*connection),
             _ => None,
         });
-        self.store.submit(changes, move |written| {
+        let kept_bytes = messages.iter().map(|it| it.payload.len()).sum();
+        self.store.submit_with(kept_bytes, changes, move |written| {
             if let Err(problem) = &written {
                 if let Some(connection) = came_or_left {
                     flows.doubts.add(agent, connection);

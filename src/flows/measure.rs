@@ -29,6 +29,7 @@ impl Flows {
         self.metrics.presence_unwritten.set(i64::try_from(self.doubts.len()).unwrap_or(i64::MAX));
         self.metrics.sessions.set(i64::try_from(self.hub.sessions()).unwrap_or(i64::MAX));
         self.metrics.persistent_sessions.set(i64::try_from(self.hub.persistent_sessions()).unwrap_or(i64::MAX));
+        self.metrics.writes_waiting.set(i64::try_from(self.store.payload_bytes()).unwrap_or(i64::MAX));
         self.measure_guard();
         Ok(self.metrics.encode())
     }

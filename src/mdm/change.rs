@@ -66,3 +66,14 @@ pub enum Change {
     /// The device connected with this password: older ones of the same agent end (design.md, one-time means one time).
     CredentialUsed { agent: AgentId, credential: CredentialId },
 }
+
+impl Change {
+    /// Bytes of what the device said that it carries. What every change takes besides is not counted.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Change::Inventory { inventory, .. } => inventory.xml.len(),
+            Change::Logged(line) => line.message.len(),
+            _ => 0,
+        }
+    }
+}

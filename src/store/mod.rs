@@ -1,6 +1,12 @@
 //! SQL and nothing else: what is asked, what is written, and how commits are grouped.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     runtime::Handle,
@@ -47,7 +53,9 @@ use writer::{Submission, Writer};
 /// The database, cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    writer: mpsc::Sender<Submission>,
+    writer: mpsc::Sender<(Submission, usize)>,
+    /// Of all that wait for the writer or are being written.
+    payload_bytes: Arc<AtomicUsize>,
     bell: Arc<Notify>,
     lookups: mpsc::Sender<Lookup>,
     accounts: AccountNames,
@@ -67,7 +75,7 @@ pub enum StoreError {
         "the database is newer than this program (it has migration {0}); use the mdmq that wrote it or a later one"
     )]
     Newer(i64),
-    /// More writes wait than [`Store::SUBMISSIONS_MAX`].
+    /// More writes wait than [`Store::SUBMISSIONS_MAX`], or more of what devices said than [`Store::PAYLOAD_BYTES_MAX`].
     #[error("the database does not keep up")]
     Busy,
     /// Anything the database says.
@@ -136,6 +144,10 @@ pub struct Owed {
 impl Store {
     /// Submissions that may wait for the writer.
     pub const SUBMISSIONS_MAX: usize = 65_536;
+    /// Bytes of what devices said that may wait for the writer: as it came, for subscribers, and as it was read, for the rows.
+    pub const PAYLOAD_BYTES_MAX: usize = 128 << 20;
+    /// What is larger leaves a quarter of that to others, so that a storm of inventories does not keep ordinary reports out.
+    const LARGE_BYTES: usize = 64 << 10;
 
     /// Opens (and makes) the database, brings its schema up to date and starts the tasks that write and look up.
     /// The audit is sealed with `audit_key`; `on_commit` hears the figures of every transaction.
@@ -154,18 +166,26 @@ impl Store {
         engine.migrate(&mut tx).await?;
         let readers = engine.readers();
         let (writer, queue) = mpsc::channel(Self::SUBMISSIONS_MAX);
-        let bell = Arc::new(Notify::new());
+        let (bell, payload_bytes) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let (lookups, names) = mpsc::channel(login::LOOKUPS_MAX);
         let (accounts, lookup_reader) = (AccountNames::default(), engine.reader());
         accounts.load(&lookup_reader).await?;
         login::prepare_lookups(&lookup_reader).await?;
         tokio::spawn(
-            Writer { engine, tx, clock: clock.clone(), queue, bell: bell.clone(), on_commit: Arc::new(on_commit) }
-                .run_until_closed(),
+            Writer {
+                engine,
+                tx,
+                clock: clock.clone(),
+                queue,
+                payload_bytes: payload_bytes.clone(),
+                bell: bell.clone(),
+                on_commit: Arc::new(on_commit),
+            }
+            .run_until_closed(),
         );
         tokio::spawn(login::answer_lookups(lookup_reader.clone(), accounts.clone(), names));
         let (home, blobs) = (Handle::current(), blobs::Blobs::at(data_dir));
-        Ok(Store { writer, bell, lookups, accounts, lookup_reader, readers, home, clock, blobs })
+        Ok(Store { writer, payload_bytes, bell, lookups, accounts, lookup_reader, readers, home, clock, blobs })
     }
 
     /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.
@@ -176,7 +196,7 @@ impl Store {
         let (done, closed) = oneshot::channel();
         self.readers.close().await;
         self.lookup_reader.close().await;
-        self.writer.send(Submission::Close(done)).await.map_err(|_| closing())?;
+        self.writer.send((Submission::Close(done), 0)).await.map_err(|_| closing())?;
         self.bell.notify_one();
         closed.await.map_err(|_| closing())?
     }
@@ -194,24 +214,60 @@ impl Store {
         self.writer.max_capacity() - self.writer.capacity()
     }
 
+    /// Bytes of what devices said that wait for the writer or are being written now.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes.load(Ordering::Relaxed)
+    }
+
     /// Gives the changes to the writer, which commits them together with those of others, in order, and then calls `done`.
     pub fn submit(&self, changes: Vec<Change>, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
-        self.enqueue(Submission::Changes(changes, Box::new(done)));
+        self.submit_with(0, changes, done);
+    }
+
+    /// The same where so many bytes more of what a device said are kept until `done` is called.
+    pub fn submit_with(
+        &self,
+        kept_bytes: usize,
+        changes: Vec<Change>,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        let bytes = kept_bytes + changes.iter().map(Change::payload_bytes).sum::<usize>();
+        if self.has_room_for(bytes) {
+            self.enqueue(Submission::Changes(changes, Box::new(done)), bytes);
+        } else {
+            done(Err(StoreError::Busy));
+        }
+    }
+
+    /// Takes the room as well. What is larger than all of it is taken when nothing else waits.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        let max = if bytes > Self::LARGE_BYTES { Self::PAYLOAD_BYTES_MAX / 4 * 3 } else { Self::PAYLOAD_BYTES_MAX };
+        let before = self.payload_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before == 0 || before + bytes <= max;
+        if !has_room {
+            self.payload_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        has_room
     }
 
     /// The same for what nobody waits for: it may be written some milliseconds later, to share a commit with more of its kind.
     pub fn note(&self, changes: Vec<Change>, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
-        self.enqueue(Submission::Notes(changes, Box::new(done)));
+        self.enqueue(Submission::Notes(changes, Box::new(done)), 0);
     }
 
-    fn enqueue(&self, submission: Submission) {
+    fn enqueue(&self, submission: Submission, bytes: usize) {
         let is_awaited = !matches!(submission, Submission::Notes(..));
-        match self.writer.try_send(submission) {
-            Ok(()) if is_awaited => self.bell.notify_one(),
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(it)) => it.refuse(StoreError::Busy),
-            Err(mpsc::error::TrySendError::Closed(it)) => it.refuse(closing()),
-        }
+        let (refused, error) = match self.writer.try_send((submission, bytes)) {
+            Ok(()) if is_awaited => return self.bell.notify_one(),
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full((it, _))) => (it, StoreError::Busy),
+            Err(mpsc::error::TrySendError::Closed((it, _))) => (it, closing()),
+        };
+        self.payload_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        refused.refuse(error);
     }
 
     /// The logins with this user name: service account first, then credentials of agents, newest first, at most 64 of
@@ -241,7 +297,7 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Tx) -> Story<'t, T> + Send + 'static,
     {
         let (done, answered) = oneshot::channel();
-        self.enqueue(Submission::story(audit::actor(), story, |outcome| drop(done.send(outcome))));
+        self.enqueue(Submission::story(audit::actor(), story, |outcome| drop(done.send(outcome))), 0);
         answered.await.map_err(|_| closing())?
     }
 

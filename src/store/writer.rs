@@ -7,7 +7,10 @@ use std::{
     any::Any,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -102,7 +105,10 @@ pub(super) struct Writer {
     pub(super) engine: Engine,
     pub(super) tx: Tx,
     pub(super) clock: Clock,
-    pub(super) queue: mpsc::Receiver<Submission>,
+    /// With the bytes of what devices said in it.
+    pub(super) queue: mpsc::Receiver<(Submission, usize)>,
+    /// The sum of them, which is less once they are written.
+    pub(super) payload_bytes: Arc<AtomicUsize>,
     /// Rings when somebody waits for what was submitted.
     pub(super) bell: Arc<Notify>,
     pub(super) on_commit: Arc<dyn Fn(BatchFigures) + Send + Sync>,
@@ -122,7 +128,7 @@ impl Writer {
                 break;
             }
             let is_crowd = had_company || waiting.len() > 1;
-            if is_crowd && waiting.iter().all(|it| matches!(it, Submission::Notes(..))) {
+            if is_crowd && waiting.iter().all(|(it, _)| matches!(it, Submission::Notes(..))) {
                 // A bell that rang for an earlier batch ends the wait early, which is harmless.
                 drop(tokio::time::timeout(GATHERING_NOTES, self.bell.notified()).await);
                 while waiting.len() < BATCH_MAX
@@ -132,8 +138,9 @@ impl Writer {
                 }
             }
             had_company = waiting.len() > 1;
-            let mut batch = Vec::with_capacity(waiting.len());
-            for submission in waiting.drain(..) {
+            let (mut batch, mut payload_bytes) = (Vec::with_capacity(waiting.len()), 0);
+            for (submission, bytes) in waiting.drain(..) {
+                payload_bytes += bytes;
                 match submission {
                     Submission::Close(done) => closing = Some(done),
                     Submission::Notes(changes, done) => batch.push(Submission::Changes(changes, done)),
@@ -142,9 +149,10 @@ impl Writer {
             }
             last_size = batch.len();
             self.commit(batch).await;
+            self.payload_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
         }
         self.queue.close();
-        while let Ok(late) = self.queue.try_recv() {
+        while let Ok((late, _)) = self.queue.try_recv() {
             late.refuse(StoreError::Database("the server is stopping".into()));
         }
         let closed = self.tx.close().await;

@@ -393,6 +393,49 @@ fn a_writer_that_cannot_keep_up_says_busy() {
 }
 
 #[test]
+fn large_reports_that_wait_are_bounded_by_their_bytes_and_leave_room_for_small_ones() {
+    const LARGE: usize = 4 << 20;
+    on_both(|place| async move {
+        let store = place.open().await.unwrap();
+        let (agent, computer) = enrolled(&store, "AZERTY").await;
+        let inventory = || {
+            let inventory = Box::new(Inventory { xml: "x".repeat(LARGE), ..Inventory::default() });
+            vec![Change::Inventory { agent, computer, at: Timestamp(5), inventory }]
+        };
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (started, running) = tokio::sync::oneshot::channel::<()>();
+        let first = store.clone();
+        let blocker = tokio::spawn(async move {
+            let story = move || async move {
+                started.send(()).unwrap();
+                gone.await.map_err(|_| StoreError::Busy)
+            };
+            first.write(move |_| Box::pin(story())).await
+        });
+        running.await.unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut taken = 0;
+        while store.payload_bytes() + LARGE <= Store::PAYLOAD_BYTES_MAX / 4 * 3 {
+            let tell = tell.clone();
+            store.submit(inventory(), move |outcome| tell.send(outcome.is_ok()).unwrap());
+            taken += 1;
+        }
+        assert!(matches!(said(&store, inventory()).await, Err(StoreError::Busy)));
+        assert_eq!(store.payload_bytes(), taken * LARGE);
+        let small = tell.clone();
+        store.submit_with(100, vec![], move |outcome| small.send(outcome.is_ok()).unwrap());
+        go.send(()).unwrap();
+        blocker.await.unwrap().unwrap();
+        for _ in 0..=taken {
+            assert!(told.recv().await.unwrap(), "what was taken is written");
+        }
+        said(&store, inventory()).await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(store.payload_bytes(), 0);
+    });
+}
+
+#[test]
 fn a_database_of_a_later_release_is_refused() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
