@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub use crate::{
 
 /// Pairs of account and topic whose publishes are counted until they are written down; further ones are counted together.
 const PUBLISHES_MAX: usize = 1000;
+/// Entries about them that are one transaction: with one each, a fleet of 1,000 that a back end talks to cost the writer 0.4 s.
+const PUBLISHES_AT_ONCE: usize = 100;
 const DAY_MS: i64 = 86_400_000;
 /// How often verifying begins anew when the oldest entries are forgotten meanwhile.
 const ATTEMPTS_MAX: usize = 3;
@@ -51,9 +53,9 @@ struct Publishes {
 }
 
 impl Publishes {
-    fn count(&mut self, account: &str, topic: &str) {
+    fn add(&mut self, account: &str, topic: &str, times: u64) {
         if let Some(count) = self.accounts.get_mut(account).and_then(|it| it.get_mut(topic)) {
-            *count += 1;
+            *count += times;
             return;
         }
         // Without a topic: many.
@@ -62,8 +64,24 @@ impl Publishes {
         *topics.entry(topic.to_owned()).or_insert_with(|| {
             self.pairs += 1;
             0
-        }) += 1;
+        }) += times;
     }
+
+    fn into_entries(self) -> Vec<(String, String, u64)> {
+        let of_one = |(account, topics): (String, HashMap<String, u64>)| {
+            topics.into_iter().map(move |(topic, count)| (account.clone(), topic, count))
+        };
+        self.accounts.into_iter().flat_map(of_one).collect()
+    }
+}
+
+fn deed_of((account, topic, count): &(String, String, u64)) -> Deed {
+    let topic = if topic.is_empty() { "(many)" } else { topic.as_str() };
+    Deed::to(Action::AccountPublish, Subject::Account, account)
+        .by(Actor::new(ActorKind::Account, account.as_str()))
+        .with_serial(serial_in(topic))
+        .with("topic", topic)
+        .with("messages", *count)
 }
 
 #[derive(Default)]
@@ -98,7 +116,7 @@ impl Watch {
         Self { file, seen: Mutex::default(), publishes: Mutex::default() }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +127,11 @@ impl Watch {
 
     /// A service account said something where devices listen for the server.
     pub fn published(&self, account: &str, topic: &str) {
-        self.publishes.lock().unwrap_or_else(PoisonError::into_inner).count(account, topic);
+        self.publishes().add(account, topic, 1);
+    }
+
+    fn publishes(&self) -> MutexGuard<'_, Publishes> {
+        self.publishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -238,16 +260,14 @@ impl Flows {
     }
 
     async fn write_publishes(&self) -> Result<(), StoreError> {
-        let gathered = std::mem::take(&mut *self.audit_watch.publishes.lock().unwrap_or_else(PoisonError::into_inner));
-        for (account, topics) in gathered.accounts {
-            for (topic, count) in topics {
-                let topic = if topic.is_empty() { "(many)" } else { topic.as_str() };
-                let deed = Deed::to(Action::AccountPublish, Subject::Account, &account)
-                    .by(Actor::new(ActorKind::Account, account.as_str()))
-                    .with_serial(serial_in(topic))
-                    .with("topic", topic)
-                    .with("messages", count);
-                self.store.audit(deed).await?;
+        let entries = std::mem::take(&mut *self.audit_watch.publishes()).into_entries();
+        for (nth, some) in entries.chunks(PUBLISHES_AT_ONCE).enumerate() {
+            let written = self.store.audit_all(some.iter().map(deed_of).collect()).await;
+            if written.is_err() {
+                let mut publishes = self.audit_watch.publishes();
+                let unwritten = &entries[nth * PUBLISHES_AT_ONCE..];
+                unwritten.iter().for_each(|(account, topic, count)| publishes.add(account, topic, *count));
+                return written;
             }
         }
         Ok(())

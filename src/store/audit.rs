@@ -299,7 +299,23 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit(&self, deed: Deed) -> Result<(), StoreError> {
-        self.write(move |tx| Box::pin(append(tx, deed))).await
+        self.audit_all(vec![deed]).await
+    }
+
+    /// Writes down such deeds, all or none.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn audit_all(&self, deeds: Vec<Deed>) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                for deed in deeds {
+                    append(tx, deed).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Entries.
