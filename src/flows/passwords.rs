@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::cores;
 
-/// Hashes computed at once: each takes 19 MiB and some tens of milliseconds of a core.
+/// Hashes computed at once, where there are cores for it: each takes 19 MiB and some tens of milliseconds of a core.
 const AT_ONCE_MAX: usize = 2;
 /// Requests that wait for one.
 const WAITING_MAX: usize = 64;
@@ -72,10 +72,8 @@ pub struct Passwords {
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(WAITING_MAX + AT_ONCE_MAX)),
-            turns: Arc::new(Semaphore::new(AT_ONCE_MAX)),
-        }
+        let at_once = cores::threads_aside().min(AT_ONCE_MAX);
+        Self { places: Arc::new(Semaphore::new(WAITING_MAX + at_once)), turns: Arc::new(Semaphore::new(at_once)) }
     }
 }
 

@@ -11,8 +11,8 @@ use crate::cores;
 const DOOR_NICENESS: i32 = 19;
 /// How nice the threads of HTTP are: people and phones that enroll get their share of a busy core.
 const WEB_NICENESS: i32 = 10;
-/// Back ends come before both: what they say is for devices.
-const SERVICE_NICENESS: i32 = 0;
+/// How nice the threads of back ends are: a thread of devices that wakes up beside one need not wait for it.
+const SERVICE_NICENESS: i32 = 10;
 
 /// The sets of threads.
 pub struct Threads {

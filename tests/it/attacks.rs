@@ -155,7 +155,7 @@ async fn strangers_http_and_back_ends_have_threads_that_leave_half_of_the_cores_
     let (_, usual) = niceness_of(&server.pid().to_string());
     let expected = |name: &str| match name {
         "door" => 19,
-        "web" => 10,
+        "web" | "services" => 10,
         // Also those that open a database for HTTP.
         _ => usual,
     };
