@@ -15,7 +15,7 @@ use mdmq::{
     },
 };
 
-use crate::support::postgres;
+use crate::support::{postgres, until};
 
 /// A database and its directory.
 pub struct Place {
@@ -429,6 +429,8 @@ fn large_reports_that_wait_are_bounded_by_their_bytes_and_leave_room_for_small_o
         for _ in 0..=taken {
             assert!(told.recv().await.unwrap(), "what was taken is written");
         }
+        // Room is made once for a whole commit, after everybody was told.
+        until("there is room again", async || store.payload_bytes() == 0).await;
         said(&store, inventory()).await.unwrap();
         store.close().await.unwrap();
         assert_eq!(store.payload_bytes(), 0);
