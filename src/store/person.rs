@@ -7,7 +7,6 @@ use super::{
     administer::{Answer, LIST_ROWS_MAX, Refused},
     audit,
     db::{Row, Statement, Tx, Value},
-    scope,
     session::{self, Owner},
 };
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
     ids::{EntityId, PersonId},
     mdm::{
         audit::{Action, Deed, Subject},
-        rights::{Grant, Profile, Scope},
+        rights::{Grant, Profile},
     },
 };
 
@@ -331,43 +330,6 @@ impl Store {
             })
         })
         .await
-    }
-
-    /// Whether a person may do nothing outside these entities.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn person_is_within(&self, id: PersonId, entities: &Scope) -> Result<bool, StoreError> {
-        let mut args = vec![int(id.0)];
-        let Some(scope) = scope::subquery(entities, &mut args) else { return Ok(true) };
-        let sql =
-            format!("select 1 as n from person_profile where person_id = $1 and entity_id not in {scope} limit 1");
-        Ok(self.row(Statement::new(sql, args)).await?.is_none())
-    }
-
-    /// Whether an entity is one of these.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn entity_is_within(&self, entity: EntityId, entities: &Scope) -> Result<bool, StoreError> {
-        let mut args = vec![int(entity.0)];
-        let within = scope::subquery(entities, &mut args).map_or(String::new(), |it| format!(" and entity_id in {it}"));
-        let sql = format!("select 1 as n from entity where entity_id = $1{within}");
-        Ok(self.row(Statement::new(sql, args)).await?.is_some())
-    }
-
-    /// The numbers and names of these entities.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn entities_within(&self, entities: &Scope) -> Result<Vec<(EntityId, String)>, StoreError> {
-        let mut args = Vec::new();
-        let within =
-            scope::subquery(entities, &mut args).map_or(String::new(), |it| format!(" where entity_id in {it}"));
-        args.push(int(LIST_ROWS_MAX));
-        let sql = format!("select entity_id, name from entity{within} order by entity_id limit ${}", args.len());
-        let rows = self.rows(Statement::new(sql, args)).await?;
-        Ok(rows.iter().map(|row| (EntityId(row.int("entity_id")), row.text("name"))).collect())
     }
 }
 

@@ -1,7 +1,14 @@
-//! The entities of a session as a piece of SQL.
+//! The entities of a session as a piece of SQL, and what is within them.
 
-use super::db::Value;
-use crate::{ids::EntityId, mdm::rights::Scope};
+use super::{
+    Store, StoreError,
+    administer::LIST_ROWS_MAX,
+    db::{Statement, Value},
+};
+use crate::{
+    ids::{EntityId, PersonId},
+    mdm::rights::Scope,
+};
 
 /// A subquery of the numbers of the entities, `None` for all of them. Its arguments are added to those of the statement.
 pub(super) fn subquery(scope: &Scope, args: &mut Vec<Value>) -> Option<String> {
@@ -54,6 +61,44 @@ fn placeholders(entities: impl Iterator<Item = EntityId>, args: &mut Vec<Value>)
         list.push_str(&args.len().to_string());
     }
     list
+}
+
+impl Store {
+    /// Whether a person may do nothing outside these entities.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn person_is_within(&self, id: PersonId, entities: &Scope) -> Result<bool, StoreError> {
+        let mut args = vec![id.0.into()];
+        let Some(scope) = subquery(entities, &mut args) else { return Ok(true) };
+        let sql =
+            format!("select 1 as n from person_profile where person_id = $1 and entity_id not in {scope} limit 1");
+        Ok(self.row(Statement::new(sql, args)).await?.is_none())
+    }
+
+    /// Whether an entity is one of these.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn entity_is_within(&self, entity: EntityId, entities: &Scope) -> Result<bool, StoreError> {
+        let mut args = vec![entity.0.into()];
+        let within = subquery(entities, &mut args).map_or(String::new(), |it| format!(" and entity_id in {it}"));
+        let sql = format!("select 1 as n from entity where entity_id = $1{within}");
+        Ok(self.row(Statement::new(sql, args)).await?.is_some())
+    }
+
+    /// The numbers and names of these entities.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn entities_within(&self, entities: &Scope) -> Result<Vec<(EntityId, String)>, StoreError> {
+        let mut args = Vec::new();
+        let within = subquery(entities, &mut args).map_or(String::new(), |it| format!(" where entity_id in {it}"));
+        args.push(LIST_ROWS_MAX.into());
+        let sql = format!("select entity_id, name from entity{within} order by entity_id limit ${}", args.len());
+        let rows = self.rows(Statement::new(sql, args)).await?;
+        Ok(rows.iter().map(|row| (EntityId(row.int("entity_id")), row.text("name"))).collect())
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,20 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::support::{
     Server,
     phone::{Link, service_connect},
-    wire::{self, Packet},
+    wire::{self, Connect, Packet},
 };
 
 async fn backend(server: &Server) -> (String, String) {
     server.service("backend", &["#:rw"]).await
+}
+
+/// A client with a persistent session that hears `site/#`, what it says to come back, and somebody who writes.
+async fn archive(server: &Server) -> (Connect, Link, Link) {
+    let (name, password) = backend(server).await;
+    let connect = service_connect(&name, &password, "archive", false);
+    let mut reader = Link::plain(server, &connect).await;
+    reader.subscribes("site/#", 1).await;
+    (connect, reader, Link::service(server, &name, &password).await)
 }
 
 #[tokio::test]
@@ -63,11 +72,7 @@ async fn a_persistent_session_keeps_what_arrives_while_its_client_is_away() {
 #[tokio::test]
 async fn an_unacknowledged_message_is_sent_again_with_the_duplicate_flag() {
     let server = Server::start().await;
-    let (name, password) = backend(&server).await;
-    let connect = service_connect(&name, &password, "archive", false);
-    let mut reader = Link::plain(&server, &connect).await;
-    reader.subscribes("site/#", 1).await;
-    let mut writer = Link::service(&server, &name, &password).await;
+    let (connect, mut reader, mut writer) = archive(&server).await;
     writer.publishes("site/a", b"once", 1).await;
     match reader.next().await {
         Some(Packet::Publish { dup: false, id, .. }) => assert!(id > 0),
@@ -261,11 +266,7 @@ async fn subscribing_and_unsubscribing_are_answered_in_their_order() {
 async fn connections_that_take_over_a_session_in_a_stream_of_messages_lose_none() {
     const MESSAGES: usize = 3000;
     let server = Server::start().await;
-    let (name, password) = backend(&server).await;
-    let connect = service_connect(&name, &password, "archive", false);
-    let mut reader = Link::plain(&server, &connect).await;
-    reader.subscribes("site/#", 1).await;
-    let mut writer = Link::service(&server, &name, &password).await;
+    let (connect, mut reader, mut writer) = archive(&server).await;
     let writing = tokio::spawn(async move {
         for n in 0..MESSAGES {
             writer.publishes(&format!("site/{n}"), b"x", 1).await;

@@ -86,6 +86,42 @@ async fn credential(store: &Store, agent: i64, username: &'static str) -> i64 {
         .int("credential_id")
 }
 
+/// A story that holds the writer up until it may go on: what comes meanwhile is one batch.
+struct HeldUp {
+    go: tokio::sync::oneshot::Sender<()>,
+    story: tokio::task::JoinHandle<Result<(), StoreError>>,
+}
+
+impl HeldUp {
+    async fn hold(store: &Store) -> HeldUp {
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (started, running) = tokio::sync::oneshot::channel::<()>();
+        let store = store.clone();
+        let story = tokio::spawn(async move {
+            let story = move || async move {
+                started.send(()).unwrap();
+                gone.await.map_err(|_| StoreError::Busy)
+            };
+            store.write(move |_| Box::pin(story())).await
+        });
+        running.await.unwrap();
+        HeldUp { go, story }
+    }
+
+    async fn go_on(self) {
+        self.go.send(()).unwrap();
+        self.story.await.unwrap().unwrap();
+    }
+}
+
+/// A position of an enrolled agent that the database will not take.
+async fn unwritable(store: &Store) -> (AgentId, Change) {
+    let (agent, computer) = enrolled(store, "AZERTY").await;
+    did(store, "alter table geolocation rename to elsewhere", vec![]).await;
+    let na = || "na".to_owned();
+    (agent, Change::Position { agent, computer, at: Timestamp(5), latitude: na(), longitude: na() })
+}
+
 fn presence(agent: AgentId, is_online: bool, connection: i64, at: i64) -> Change {
     Change::Presence { agent, is_online, connection: ConnectionNumber(connection), at: Timestamp(at) }
 }
@@ -318,11 +354,7 @@ fn rows_of_presence_are_read_some_at_a_time() {
 fn a_note_that_cannot_be_written_says_so() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
-        let (agent, computer) = enrolled(&store, "AZERTY").await;
-        did(&store, "alter table geolocation rename to elsewhere", vec![]).await;
-        let at = Timestamp(5);
-        let na = || "na".to_owned();
-        let position = Change::Position { agent, computer, at, latitude: na(), longitude: na() };
+        let (_, position) = unwritable(&store).await;
         let (tell, told) = tokio::sync::oneshot::channel();
         store.note(vec![position], move |written| tell.send(written.is_err()).unwrap());
         assert!(told.await.unwrap());
@@ -334,18 +366,9 @@ fn a_note_that_cannot_be_written_says_so() {
 fn what_fails_fails_alone() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
-        let (agent, computer) = enrolled(&store, "AZERTY").await;
-        did(&store, "alter table geolocation rename to elsewhere", vec![]).await;
-        let at = Timestamp(5);
-        let (na, seen) = ("na".to_owned(), Change::Seen { agent, at });
-        let position = Change::Position { agent, computer, at, latitude: na.clone(), longitude: na };
-        // A story that waits holds the writer up, so that the rest is one batch.
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let first = store.clone();
-        let blocker = tokio::spawn(async move {
-            first.write(move |_| Box::pin(async move { gone.await.map_err(|_| StoreError::Busy) })).await
-        });
-        tokio::task::yield_now().await;
+        let (agent, position) = unwritable(&store).await;
+        let seen = Change::Seen { agent, at: Timestamp(5) };
+        let held_up = HeldUp::hold(&store).await;
         let refused = store.write(|tx| {
             Box::pin(async move {
                 tx.execute(Statement::new("update agent set name = 'half'", [])).await?;
@@ -355,9 +378,9 @@ fn what_fails_fails_alone() {
         let panics = store
             .write(|tx| Box::pin(async move { Ok(tx.rows(Statement::new("select 1 as one", [])).await?[1].int("x")) }));
         let (before, bad) = (said(&store, vec![seen.clone()]), said(&store, vec![position]));
-        let (after, release) = (said(&store, vec![presence(agent, true, 3, 8)]), async move { go.send(()) });
-        let (before, refused, panics, bad, after, _) = tokio::join!(before, refused, panics, bad, after, release);
-        assert!(blocker.await.unwrap().is_ok());
+        let after = said(&store, vec![presence(agent, true, 3, 8)]);
+        let (before, refused, panics, bad, after, ()) =
+            tokio::join!(before, refused, panics, bad, after, held_up.go_on());
         assert!(before.is_ok() && after.is_ok(), "{before:?} {after:?}");
         assert!(refused.is_err() && panics.is_err() && bad.is_err());
         let row = asked(&store, "select name, is_online, last_contact from agent").await;
@@ -370,23 +393,12 @@ fn what_fails_fails_alone() {
 fn a_writer_that_cannot_keep_up_says_busy() {
     on_both(|place| async move {
         let store = place.open().await.unwrap();
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let (started, running) = tokio::sync::oneshot::channel::<()>();
-        let first = store.clone();
-        let blocker = tokio::spawn(async move {
-            let story = move || async move {
-                started.send(()).unwrap();
-                gone.await.map_err(|_| StoreError::Busy)
-            };
-            first.write(move |_| Box::pin(story())).await
-        });
-        running.await.unwrap();
+        let held_up = HeldUp::hold(&store).await;
         for _ in 0..Store::SUBMISSIONS_MAX {
             store.submit(vec![], |outcome| outcome.unwrap());
         }
         assert!(matches!(said(&store, vec![]).await, Err(StoreError::Busy)));
-        go.send(()).unwrap();
-        blocker.await.unwrap().unwrap();
+        held_up.go_on().await;
         store.close().await.unwrap();
         assert!(said(&store, vec![]).await.is_err());
     });
@@ -402,17 +414,7 @@ fn large_reports_that_wait_are_bounded_by_their_bytes_and_leave_room_for_small_o
             let inventory = Box::new(Inventory { xml: "x".repeat(LARGE), ..Inventory::default() });
             vec![Change::Inventory { agent, computer, at: Timestamp(5), inventory }]
         };
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let (started, running) = tokio::sync::oneshot::channel::<()>();
-        let first = store.clone();
-        let blocker = tokio::spawn(async move {
-            let story = move || async move {
-                started.send(()).unwrap();
-                gone.await.map_err(|_| StoreError::Busy)
-            };
-            first.write(move |_| Box::pin(story())).await
-        });
-        running.await.unwrap();
+        let held_up = HeldUp::hold(&store).await;
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let mut taken = 0;
         while store.payload_bytes() + LARGE <= Store::PAYLOAD_BYTES_MAX / 4 * 3 {
@@ -424,8 +426,7 @@ fn large_reports_that_wait_are_bounded_by_their_bytes_and_leave_room_for_small_o
         assert_eq!(store.payload_bytes(), taken * LARGE);
         let small = tell.clone();
         store.submit_with(100, vec![], move |outcome| small.send(outcome.is_ok()).unwrap());
-        go.send(()).unwrap();
-        blocker.await.unwrap().unwrap();
+        held_up.go_on().await;
         for _ in 0..=taken {
             assert!(told.recv().await.unwrap(), "what was taken is written");
         }
