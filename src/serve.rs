@@ -37,7 +37,8 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     net::{
-        listener::{self, Homes},
+        conn::Homes,
+        listener,
         threads::Threads,
         tls::Tls,
         web::{self, Web},
@@ -236,11 +237,12 @@ impl Sockets {
     ) -> Result<Tasks, String> {
         if let Some(socket) = self.mqtt_tls {
             let (socket, tls) = (threads.door.watch(socket)?, tls.clone());
-            let homes = Homes { devices: Handle::current(), services: threads.services.handle() };
+            let homes = Homes { devices: Some(Handle::current()), services: threads.services.handle() };
             threads.door.handle().spawn(listener::serve_tls(flows.clone(), socket, tls, homes));
         }
         if let Some(socket) = self.mqtt_tcp {
-            tokio::spawn(listener::serve(flows.clone(), socket, threads.services.handle()));
+            let homes = Homes { devices: None, services: threads.services.handle() };
+            tokio::spawn(listener::serve(flows.clone(), socket, homes));
         }
         let agents = http::agents_router(flows.clone());
         let security = Some((tls.clone(), threads.door.handle()));

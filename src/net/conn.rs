@@ -81,16 +81,27 @@ struct Conn {
     mail_in_a_row: u8,
 }
 
-/// Serves a client until it leaves: a device where this is called, a service account on the threads of its like.
-pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller, place: Place, services: Handle) {
+/// Where whoever was let in is served.
+#[derive(Clone)]
+pub struct Homes {
+    /// Devices. `None`: where they are heard and judged.
+    pub devices: Option<Handle>,
+    /// Service accounts.
+    pub services: Handle,
+}
+
+/// Serves a client until it leaves. It is heard and judged where this is called; whoever is let in moves home.
+pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller, place: Place, homes: Homes) {
     let mut conn = Conn::new(flows, stream, caller);
     let ending = match conn.hear().await {
         Ok(connect) => {
             Box::pin(conn.judge(*connect)).await;
-            if conn.let_go() {
-                return drop(services.spawn(stay(conn, place)));
+            match conn.home(homes) {
+                // A socket that cannot be let go of fails at once.
+                Some(home) if conn.stream.loosen().is_ok() => return drop(home.spawn(stay(conn, place))),
+                Some(_) => Ending::Socket,
+                None => conn.run().await,
             }
-            conn.run().await
         }
         Err(ending) => ending,
     };
@@ -102,44 +113,6 @@ async fn stay(mut conn: Conn, _place: Place) {
     conn.outbox.hand_over();
     let ending = conn.run().await;
     conn.end(ending).await;
-}
-
-/// A client that has said CONNECT; whether it may is open.
-pub struct Guest {
-    conn: Conn,
-    connect: Box<Connect>,
-}
-
-/// Hears a stranger until it has said CONNECT. `None`: it said something else, or nothing in time, and is gone.
-pub async fn greet(flows: Arc<Flows>, stream: Stream, caller: Caller) -> Option<Guest> {
-    let mut conn = Conn::new(flows, stream, caller);
-    match conn.hear().await {
-        Ok(connect) => Some(Guest { conn, connect }),
-        Err(ending) => {
-            conn.end(ending).await;
-            None
-        }
-    }
-}
-
-impl Guest {
-    /// To be served by other threads than those that heard it. `None`: its socket failed.
-    pub fn moved(mut self) -> Option<Self> {
-        self.conn.stream.loosen().is_ok().then_some(self)
-    }
-
-    /// Serves it until it leaves: a device where this is called, a service account on the threads of its like.
-    pub async fn serve(self, place: Place, services: Handle) {
-        let Guest { mut conn, connect } = self;
-        // Another task heard it.
-        conn.outbox.hand_over();
-        Box::pin(conn.judge(*connect)).await;
-        if conn.let_go() {
-            return drop(services.spawn(stay(conn, place)));
-        }
-        let ending = conn.run().await;
-        conn.end(ending).await;
-    }
 }
 
 impl Conn {
@@ -198,10 +171,13 @@ impl Conn {
         }
     }
 
-    /// Lets go of the socket of a client that other threads will serve: back ends are heard beside devices, not before them.
-    fn let_go(&mut self) -> bool {
-        // A socket that fails here fails again where it is served.
-        matches!(self.seat, Seat::Service(_)) && self.stream.loosen().is_ok()
+    /// Where it is served, unless that is here. Who was refused hears so where it was judged.
+    fn home(&self, homes: Homes) -> Option<Handle> {
+        match self.seat {
+            Seat::Device(_) => homes.devices,
+            Seat::Service(_) => Some(homes.services),
+            Seat::Nobody => None,
+        }
     }
 
     async fn run(&mut self) -> Ending {

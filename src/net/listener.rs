@@ -1,5 +1,5 @@
-//! Listening sockets, and MQTT's way in: accepts whom the guard lets through and hears strangers out at the door. Whoever has said who it
-//! is gets a task of its own on the threads of connected devices.
+//! Listening sockets, and MQTT's way in: accepts whom the guard lets through and hears strangers out at the door. Whoever is let in gets a
+//! task of its own on the threads of its like.
 
 use std::{
     io,
@@ -8,14 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime::Handle,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::{
-    conn::{self, Guest},
+    conn::{self, Homes},
     handshake::shake,
     socket::Socket,
     stream::Stream,
@@ -73,32 +70,22 @@ pub(super) fn turn_away(socket: &TcpStream) {
     let _ = socket.set_zero_linger();
 }
 
-/// Threads that serve whoever has said who it is.
-#[derive(Clone)]
-pub struct Homes {
-    /// Devices.
-    pub devices: Handle,
-    /// Service accounts.
-    pub services: Handle,
-}
-
 /// Serves MQTT in clear text for ever. It is for trusted networks: who comes in is heard where devices are served.
-pub async fn serve(flows: Arc<Flows>, listener: TcpListener, services: Handle) {
+pub async fn serve(flows: Arc<Flows>, listener: TcpListener, homes: Homes) {
     loop {
         let (socket, peer) = accept(&listener).await;
         match flows.enter(Entrance::Mqtt, peer.ip(), false) {
             None => turn_away(&socket),
-            Some(place) => drop(tokio::spawn(plain(flows.clone(), socket, peer, place, services.clone()))),
+            Some(place) => {
+                let stream = Stream::Plain(Socket::Watched(socket));
+                let caller = Caller { address: peer, certificate: None };
+                tokio::spawn(conn::serve(flows.clone(), stream, caller, place, homes.clone()));
+            }
         }
     }
 }
 
-async fn plain(flows: Arc<Flows>, socket: TcpStream, peer: SocketAddr, place: Place, services: Handle) {
-    let caller = Caller { address: peer, certificate: None };
-    conn::serve(flows, Stream::Plain(Socket::Watched(socket)), caller, place, services).await;
-}
-
-/// Serves MQTT over TLS for ever: strangers where this is called, the others at home.
+/// Serves MQTT over TLS for ever: strangers where this is called, whoever is let in at home.
 pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, homes: Homes) {
     loop {
         let (socket, peer) = accept(&listener).await;
@@ -111,7 +98,7 @@ pub async fn serve_tls(flows: Arc<Flows>, listener: TcpListener, tls: Arc<Tls>, 
     }
 }
 
-/// Somebody who has not said yet who it is.
+/// Somebody who is not let in yet.
 struct Stranger {
     flows: Arc<Flows>,
     peer: SocketAddr,
@@ -120,7 +107,7 @@ struct Stranger {
 }
 
 impl Stranger {
-    /// Shakes hands and listens. Who says CONNECT is served at home.
+    /// Shakes hands, says who it is, and is judged.
     async fn come_in(mut self, socket: Socket, tls: Arc<Tls>, homes: Homes) {
         let shaken = shake(&self.flows, tls.mqtt(), socket, self.since, &mut self.place).await;
         let Some(stream) = shaken else { return };
@@ -130,9 +117,6 @@ impl Stranger {
             Err(problem) => return debug!(peer.addr = %peer, "closed a connection: {problem}"),
         };
         let caller = Caller { address: peer, certificate };
-        let guest = conn::greet(flows, Stream::Tls(Box::new(stream)), caller).await;
-        if let Some(guest) = guest.and_then(Guest::moved) {
-            homes.devices.spawn(guest.serve(place, homes.services));
-        }
+        conn::serve(flows, Stream::Tls(Box::new(stream)), caller, place, homes).await;
     }
 }
