@@ -164,7 +164,8 @@ fn certificate_mapping(data: &[u8]) {
         for client_ca_file in ["", "ca.pem"] {
             let settings =
                 Mqtt { client_ca_file: client_ca_file.into(), client_certificate_mapping, ..Mqtt::default() };
-            if let Ok(identity) = Reader::new(&settings, vec!["CN=mdmq".into()]).read(data) {
+            let reader = Reader::new(&settings, vec!["CN=mdmq".into()], Default::default());
+            if let Ok(identity) = reader.read(&data.into(), &[data.into()]) {
                 assert_eq!(identity.fingerprint.len(), 64);
             }
         }

@@ -153,6 +153,12 @@ impl Hub {
         }
     }
 
+    /// What service accounts came in with may be good no longer: their connections look at it again.
+    pub fn services_changed(&self) {
+        self.rights_changed();
+        self.services.iter().for_each(|it| it.outbox.agent_changed());
+    }
+
     /// The policies of this fleet changed: the live connections of its agents look at them again.
     pub fn fleet_changed(&self, fleet: FleetId) {
         self.rights_changed();

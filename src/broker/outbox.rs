@@ -113,7 +113,7 @@ impl Outbox {
         self.wake(inside);
     }
 
-    /// The agent's rows changed; its connection should read them again.
+    /// The agent's rows changed, or what the account came in with; its connection should look again.
     pub fn agent_changed(&self) {
         let mut inside = self.lock();
         inside.mail.agent_changed = true;

@@ -19,8 +19,8 @@ use crate::{
     metrics::{Outcome, Reason},
     pki::{
         self, Authority, CertsError,
-        foreign::ForeignCrls,
-        identity::{Holder, typed_serial_number},
+        foreign::Foreign,
+        identity::{Claim, ClientIdentity, Holder, typed_serial_number},
         issue::{CRL_LIFE, Crl, Issued, REASONS, Revoked, Signer, Terms},
         request::{self, Request},
     },
@@ -44,7 +44,7 @@ pub struct Desk {
     authority: Option<Authority>,
     signer: RwLock<Option<Arc<Signer>>>,
     crl: RwLock<Option<Arc<Crl>>>,
-    foreign: RwLock<Arc<ForeignCrls>>,
+    foreign: RwLock<Arc<Foreign>>,
     tended: RwLock<Tended>,
     /// The names of all that are trusted, the one that signs first; empty before they are known.
     authorities: RwLock<Vec<String>>,
@@ -69,7 +69,7 @@ pub(super) struct Wish {
 }
 
 impl Desk {
-    /// Reads the authority's key and the foreign revocation lists.
+    /// Reads the authority's key, the foreign authorities and their revocation lists.
     ///
     /// # Errors
     /// Files that cannot be used.
@@ -77,8 +77,8 @@ impl Desk {
         let is_on = config.mqtt.client_certificates != ClientCertificates::Off;
         let authority = if is_on { Some(Authority::open(data_dir, now)?) } else { None };
         let signer = authority.as_ref().map(Authority::signer).transpose()?.map(Arc::new);
-        let files = modified(&config.mqtt.client_crl_files);
-        let foreign = if is_on { load_foreign(&config.mqtt)? } else { ForeignCrls::default() };
+        let files = modified(&config.mqtt);
+        let foreign = if is_on { Foreign::load(&config.mqtt)? } else { Foreign::default() };
         Ok(Self {
             authority,
             signer: RwLock::new(signer),
@@ -100,9 +100,13 @@ impl Desk {
         self.crl.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the lists of a foreign authority name this certificate.
-    pub fn is_revoked_elsewhere(&self, issuer: &str, serial_number: &str) -> bool {
-        self.foreign.read().unwrap_or_else(PoisonError::into_inner).is_revoked(issuer, serial_number)
+    /// Whether foreign authorities vouch for this certificate no longer.
+    pub fn is_fallen(&self, identity: &ClientIdentity) -> bool {
+        matches!(identity.claim, Claim::Foreign { .. }) && self.foreign().is_fallen(identity)
+    }
+
+    fn foreign(&self) -> Arc<Foreign> {
+        self.foreign.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn tended(&self) -> Tended {
@@ -248,8 +252,8 @@ impl Flows {
             }
         }
         self.store.prune_certificates(now).await?;
-        let files = modified(&self.config.mqtt.client_crl_files);
-        let has_foreign = (files != before.files || before.at.is_none()) && self.read_foreign_lists().await?;
+        let files = modified(&self.config.mqtt);
+        let has_foreign = (files != before.files || before.at.is_none()) && self.read_foreign().await?;
         let mark = self.store.revocations_mark().await?;
         let is_due = self.certificates.crl().is_none_or(|it| it.next_update.0 - now.0 < CRL_AHEAD_MS);
         let has_own = (mark != before.mark || is_due) && self.sign_list(authority, now).await?;
@@ -260,7 +264,7 @@ impl Flows {
     }
 
     fn overdue_lists(&self, known: &[String], now: Timestamp) -> Vec<String> {
-        let overdue = self.certificates.foreign.read().unwrap_or_else(PoisonError::into_inner).overdue(now);
+        let overdue = self.certificates.foreign().lists().overdue(now);
         for file in overdue.iter().filter(|it| !known.contains(it)) {
             warn!("the revocation list {file} should have been replaced by now; what it revokes stays revoked");
         }
@@ -322,17 +326,22 @@ impl Flows {
         }
     }
 
-    /// Takes over what the lists of foreign authorities say about certificates that were seen here.
-    async fn read_foreign_lists(&self) -> Result<bool, StoreError> {
-        let lists = match load_foreign(&self.config.mqtt) {
-            Ok(lists) => Arc::new(lists),
+    /// Takes over who the foreign authorities are and what their lists say about certificates that were seen here.
+    async fn read_foreign(&self) -> Result<bool, StoreError> {
+        let now = match Foreign::load(&self.config.mqtt) {
+            Ok(now) => Arc::new(now),
             Err(problem) => {
-                warn!("the former revocation lists stay: {problem}");
+                warn!("the former authorities and revocation lists stay: {problem}");
                 return Ok(false);
             }
         };
-        *self.certificates.foreign.write().unwrap_or_else(PoisonError::into_inner) = lists.clone();
-        self.hub.rights_changed();
+        let before = self.certificates.foreign();
+        *self.certificates.foreign.write().unwrap_or_else(PoisonError::into_inner) = now.clone();
+        if now.is_stricter_than(&before) {
+            self.hub.services_changed();
+            self.agents_changed(&self.store.agents_with_foreign_certificates().await?);
+        }
+        let lists = now.lists();
         if lists.is_empty() {
             return Ok(true);
         }
@@ -414,15 +423,10 @@ fn crl_url(public_url: &str) -> Option<String> {
     (!is_local && is_plain).then(|| format!("{public_url}/crl"))
 }
 
-fn load_foreign(settings: &Mqtt) -> Result<ForeignCrls, CertsError> {
-    if settings.client_crl_files.is_empty() {
-        return Ok(ForeignCrls::default());
-    }
-    ForeignCrls::load(&settings.client_crl_files, &pki::chain(Path::new(&settings.client_ca_file))?)
-}
-
-fn modified(files: &[String]) -> Vec<Option<SystemTime>> {
-    files.iter().map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok()).collect()
+/// When the files of foreign authorities and their lists changed.
+fn modified(settings: &Mqtt) -> Vec<Option<SystemTime>> {
+    let files = settings.client_crl_files.iter().chain([&settings.client_ca_file]);
+    files.map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok()).collect()
 }
 
 #[cfg(test)]

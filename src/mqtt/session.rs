@@ -270,12 +270,14 @@ impl Session {
         }
     }
 
-    /// A publish with this packet id is safe: acknowledges it, and goes on with what waited for that.
+    /// A publish with this packet id is safe: acknowledges it, and goes on with what waited for that. One whose sender said goodbye right
+    /// behind it gets no answer, but is known when it comes again ([MQTT-4.3.3-2]).
     pub fn accepted(&mut self, id: PacketId) {
+        let answer = self.incoming.accepted(id);
         if self.state != State::Online {
             return;
         }
-        match self.incoming.accepted(id) {
+        match answer {
             Some(Answer::Puback) => self.say(&Packet::Puback(id)),
             Some(Answer::Pubrec) => self.say(&Packet::Pubrec(id)),
             Some(Answer::PubrecPubcomp) => {

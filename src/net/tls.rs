@@ -110,8 +110,8 @@ impl Tls {
     /// It cannot be read, or there must be one: a resumed session may come from a time when there needed to be none.
     pub fn identity(&self, shown: Option<&[CertificateDer<'_>]>) -> Result<Option<Arc<ClientIdentity>>, CertsError> {
         let reader = self.current.read().unwrap_or_else(PoisonError::into_inner).reader.clone();
-        match (reader, shown.and_then(<[_]>::first)) {
-            (Some(reader), Some(certificate)) => reader.read(certificate).map(|it| Some(Arc::new(it))),
+        match (reader, shown.and_then(<[_]>::split_first)) {
+            (Some(reader), Some((certificate, above))) => reader.read(certificate, above).map(|it| Some(Arc::new(it))),
             _ if self.config.mqtt.client_certificates == ClientCertificates::Required => {
                 Err(CertsError("it showed no certificate".into()))
             }
@@ -213,7 +213,7 @@ fn clients(
 ) -> Result<Clients, CertsError> {
     let authority = Authority::open(data_dir, now)?;
     let mut trusted = authority.trusted()?;
-    let reader = Reader::new(settings, pki::subjects(&trusted)?);
+    let ours = pki::subjects(&trusted)?;
     let (mut roots, mut anchors) = (RootCertStore::empty(), Vec::new());
     for certificate in trusted.clone() {
         anchors.push(Anchor::read(&certificate)?);
@@ -246,8 +246,10 @@ fn clients(
         ClientCertificates::Required => builder,
         ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
     };
+    let anchors: Arc<[Anchor]> = anchors.into();
+    let reader = Some(Arc::new(Reader::new(settings, ours, anchors.clone())));
     let verifier = Arc::new(Bounded { inner: builder.build().map_err(internal)?, anchors });
-    Ok(Clients { verifier, trusted, reader: Some(Arc::new(reader)) })
+    Ok(Clients { verifier, trusted, reader })
 }
 
 fn load(

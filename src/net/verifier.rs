@@ -10,7 +10,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use crate::pki::path::Anchor;
+use crate::pki::path::{Anchor, way};
 
 /// A verifier with the bounds of its anchors.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Bounded {
     /// Decides everything else.
     pub inner: Arc<dyn ClientCertVerifier>,
     /// The authorities that it trusts.
-    pub anchors: Vec<Anchor>,
+    pub anchors: Arc<[Anchor]>,
 }
 
 impl ClientCertVerifier for Bounded {
@@ -41,11 +41,8 @@ impl ClientCertVerifier for Bounded {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(leaf, intermediates, now)?;
-        if crate::pki::path::is_short_enough(leaf, intermediates, &self.anchors) {
-            Ok(verified)
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-        }
+        let too_long = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        way(leaf, intermediates, &self.anchors).map(|_| verified).ok_or(too_long)
     }
 
     fn verify_tls12_signature(

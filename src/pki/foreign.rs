@@ -1,4 +1,4 @@
-//! Revocation lists of foreign authorities: read from files, verified, asked by issuer and number. Fetches nothing.
+//! Foreign authorities and their revocation lists: read from files, verified, asked who stands. Fetches nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,11 +8,63 @@ use std::{
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use super::{CertsError, identity::serial_number, unusable};
-use crate::clock::Timestamp;
+use super::{
+    CertsError, chain,
+    identity::{ClientIdentity, fingerprint, serial_number},
+    unusable,
+};
+use crate::{clock::Timestamp, config::Mqtt};
 
 /// Largest revocation list, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Who is trusted besides the built-in authority, and whom they revoked.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    /// SHA-256 of each authority.
+    trusted: HashSet<String>,
+    lists: ForeignCrls,
+}
+
+impl Foreign {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    /// As for [`ForeignCrls::load`]; a file of authorities without any.
+    pub fn load(settings: &Mqtt) -> Result<Self, CertsError> {
+        if settings.client_ca_file.is_empty() {
+            return Ok(Self::default());
+        }
+        let file = Path::new(&settings.client_ca_file);
+        let authorities = chain(file)?;
+        if authorities.is_empty() {
+            return Err(unusable(file, &"it holds no certificate"));
+        }
+        let lists = ForeignCrls::load(&settings.client_crl_files, &authorities)?;
+        Ok(Self { trusted: authorities.iter().map(|it| fingerprint(it)).collect(), lists })
+    }
+
+    /// Whether a foreign certificate, an authority above it, or the trust in the last of them was revoked. TLS says so of new handshakes;
+    /// resumed sessions and open connections are older.
+    pub fn is_fallen(&self, identity: &ClientIdentity) -> bool {
+        let leaf = (&identity.issuer, &identity.serial_number);
+        let above = identity.way.between.iter().map(|(issuer, number)| (issuer, number));
+        let anchors = &identity.way.anchors;
+        anchors.is_empty()
+            || anchors.iter().any(|it| !self.trusted.contains(it))
+            || above.chain([leaf]).any(|(issuer, number)| self.lists.is_revoked(issuer, number))
+    }
+
+    /// Whether what stood under `before` may have fallen.
+    pub fn is_stricter_than(&self, before: &Foreign) -> bool {
+        !before.trusted.is_subset(&self.trusted) || self.lists.by_issuer != before.lists.by_issuer
+    }
+
+    /// What the lists say.
+    pub fn lists(&self) -> &ForeignCrls {
+        &self.lists
+    }
+}
 
 /// What the lists say.
 #[derive(Debug, Default)]

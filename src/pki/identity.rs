@@ -1,14 +1,20 @@
 //! Whom a client certificate names: the device that we wrote into it, or what the rules for somebody else's authority read from it.
 //! Verifies nothing: TLS did, and the registry is asked at CONNECT.
 
+use std::sync::Arc;
+
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::{
     oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT, OID_X509_SERIALNUMBER, Oid},
     prelude::{FromDer, GeneralName, X509Certificate},
 };
 
-use super::CertsError;
+use super::{
+    CertsError,
+    path::{self, Anchor, Way},
+};
 use crate::{
     clock::Timestamp,
     config::{CertificateMapping, Mqtt},
@@ -97,6 +103,8 @@ pub struct ClientIdentity {
     pub not_after: Timestamp,
     /// Whom it names.
     pub claim: Claim,
+    /// Who vouches for it, where that was a foreign authority: some of them may be trusted no longer.
+    pub way: Way,
 }
 
 /// Reads certificates by the rules of the configuration.
@@ -107,24 +115,26 @@ pub struct Reader {
     has_foreign: bool,
     mapping: CertificateMapping,
     uri_prefix: String,
+    anchors: Arc<[Anchor]>,
 }
 
 impl Reader {
-    /// `ours` are the subjects of the built-in authority.
-    pub fn new(settings: &Mqtt, ours: Vec<String>) -> Self {
+    /// `ours` are the subjects of the built-in authority, `anchors` all that is trusted.
+    pub fn new(settings: &Mqtt, ours: Vec<String>, anchors: Arc<[Anchor]>) -> Self {
         Self {
             ours,
+            anchors,
             has_foreign: !settings.client_ca_file.is_empty(),
             mapping: settings.client_certificate_mapping,
             uri_prefix: settings.client_certificate_uri_prefix.clone(),
         }
     }
 
-    /// Reads a certificate that TLS verified.
+    /// Reads a certificate that TLS verified, and what was shown along with it.
     ///
     /// # Errors
     /// It is none.
-    pub fn read(&self, der: &[u8]) -> Result<ClientIdentity, CertsError> {
+    pub fn read(&self, der: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> Result<ClientIdentity, CertsError> {
         let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|problem| CertsError(format!("cannot read a client's certificate: {problem}")))?;
         let issuer = certificate.issuer().to_string();
@@ -133,6 +143,7 @@ impl Reader {
         // ours that was retired is no foreign authority.
         let is_ours = !self.has_foreign || self.ours.contains(&issuer) || has_our_uri(&certificate);
         let claim = if is_ours { own_claim(&certificate) } else { self.foreign_claim(&certificate) };
+        let way = if is_ours { None } else { path::way(der, above, &self.anchors) };
         Ok(ClientIdentity {
             fingerprint: fingerprint(der),
             serial_number: serial_number(certificate.raw_serial()),
@@ -140,6 +151,7 @@ impl Reader {
             not_before: Timestamp(certificate.validity().not_before.timestamp() * 1000),
             not_after: Timestamp(certificate.validity().not_after.timestamp() * 1000),
             claim,
+            way: way.unwrap_or_default(),
         })
     }
 
@@ -279,7 +291,8 @@ mod tests {
         let mut settings = Config::default().mqtt;
         settings.client_ca_file = "ca.pem".into();
         settings.client_certificate_mapping = mapping;
-        Reader::new(&settings, vec!["CN=mdmq private authority".into()]).read(certificate.der()).unwrap().claim
+        let reader = Reader::new(&settings, vec!["CN=mdmq private authority".into()], Arc::default());
+        reader.read(certificate.der(), &[]).unwrap().claim
     }
 
     fn uri(text: &str) -> SanType {
@@ -315,7 +328,8 @@ mod tests {
         let mut settings = Config::default().mqtt;
         settings.client_ca_file = "ca.pem".into();
         settings.client_certificate_mapping = SerialNumber;
-        assert_eq!(Reader::new(&settings, vec![]).read(certificate.der()).unwrap().claim, named("D4", None));
+        let reader = Reader::new(&settings, vec![], Arc::default());
+        assert_eq!(reader.read(certificate.der(), &[]).unwrap().claim, named("D4", None));
     }
 
     #[test]

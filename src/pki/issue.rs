@@ -248,7 +248,7 @@ mod tests {
         assert!(certificate.raw_serial().len() * 8 >= 64);
         assert_eq!(serial_number(certificate.raw_serial()), issued.serial_number);
         let settings = crate::config::Config::default().mqtt;
-        let identity = Reader::new(&settings, Vec::new()).read(&pem.contents).unwrap();
+        let identity = Reader::new(&settings, Vec::new(), Default::default()).read(&pem.contents.into(), &[]).unwrap();
         assert_eq!(identity.claim, Claim::Ours(holder("AZ ERTY")));
         assert_eq!((identity.fingerprint, identity.serial_number), (issued.fingerprint, issued.serial_number));
         assert_eq!((identity.not_before, identity.not_after), (issued.not_before, issued.not_after));

@@ -1,9 +1,13 @@
-//! How many authorities stand between a certificate and one that is trusted. Verifies no signature: TLS did.
+//! Which authorities stand between a certificate and one that is trusted, and how many. Verifies no signature: TLS did.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{CertsError, internal};
+use super::{
+    CertsError,
+    identity::{fingerprint, serial_number},
+    internal,
+};
 
 /// Authorities between a leaf and a root, at most, where the root has no bound of its own.
 const BETWEEN_MAX: u32 = 4;
@@ -14,7 +18,17 @@ const SHOWN_MAX: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     subject: Vec<u8>,
+    fingerprint: String,
     below_max: u32,
+}
+
+/// Who vouches for a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Issuer and serial number of each authority that was shown and may stand in between.
+    pub between: Vec<(String, String)>,
+    /// SHA-256 of the trusted authority at the end; of each, where several have its name.
+    pub anchors: Vec<String>,
 }
 
 impl Anchor {
@@ -26,28 +40,30 @@ impl Anchor {
         let (_, certificate) = X509Certificate::from_der(der).map_err(internal)?;
         let own = certificate.basic_constraints().ok().flatten().and_then(|it| it.value.path_len_constraint);
         let below_max = own.map_or(BETWEEN_MAX, |own| own.min(BETWEEN_MAX));
-        Ok(Anchor { subject: certificate.subject().as_raw().to_vec(), below_max })
+        Ok(Anchor { subject: certificate.subject().as_raw().to_vec(), fingerprint: fingerprint(der), below_max })
     }
 }
 
-/// Whether the way from the leaf to an anchor is no longer than that anchor allows.
-pub fn is_short_enough(leaf: &CertificateDer<'_>, shown: &[CertificateDer<'_>], anchors: &[Anchor]) -> bool {
+/// The way from a leaf to an anchor. `None`: there is none, or it is longer than that anchor allows.
+pub fn way(leaf: &CertificateDer<'_>, shown: &[CertificateDer<'_>], anchors: &[Anchor]) -> Option<Way> {
     let parsed: Vec<X509Certificate<'_>> =
         shown.iter().take(SHOWN_MAX).filter_map(|it| X509Certificate::from_der(it).ok().map(|(_, it)| it)).collect();
-    let Ok((_, mut here)) = X509Certificate::from_der(leaf) else { return false };
+    let (_, mut here) = X509Certificate::from_der(leaf).ok()?;
+    let mut way = Way::default();
     for between in 0..=BETWEEN_MAX {
         let issuer = here.issuer().as_raw();
-        if anchors.iter().any(|it| it.subject == issuer && between <= it.below_max) {
-            return true;
+        let ends = anchors.iter().filter(|it| it.subject == issuer && between <= it.below_max);
+        way.anchors.extend(ends.map(|it| it.fingerprint.clone()));
+        if !way.anchors.is_empty() {
+            return Some(way);
         }
         // A root that is shown along leads nowhere but to itself.
-        let above = parsed.iter().find(|it| it.subject().as_raw() == issuer && it.issuer().as_raw() != issuer);
-        match above {
-            Some(above) => here = above.clone(),
-            None => return false,
-        }
+        let mut above = parsed.iter().filter(|it| it.subject().as_raw() == issuer && it.issuer().as_raw() != issuer);
+        let named = |it: &X509Certificate<'_>| (it.issuer().to_string(), serial_number(it.raw_serial()));
+        way.between.extend(above.clone().map(named));
+        here = above.next()?.clone();
     }
-    false
+    None
 }
 
 #[cfg(test)]
@@ -103,7 +119,16 @@ mod tests {
                 ca = below(&ca, &format!("between {number}"));
                 shown.insert(0, ca.der.clone());
             }
-            assert_eq!(is_short_enough(&leaf(&ca), &shown, &[anchor]), expected, "{constraint:?} {between}");
+            let way = way(&leaf(&ca), &shown, &[anchor]);
+            assert_eq!(way.is_some(), expected, "{constraint:?} {between}");
+            if let Some(way) = way {
+                assert_eq!(way.anchors, [fingerprint(shown.last().unwrap())]);
+                let issuers: Vec<&str> = way.between.iter().map(|it| it.0.as_str()).collect();
+                let between = (0..between)
+                    .rev()
+                    .map(|it| if it == 0 { "CN=root".into() } else { format!("CN=between {}", it - 1) });
+                assert_eq!(issuers, between.collect::<Vec<String>>());
+            }
         }
     }
 
@@ -112,7 +137,7 @@ mod tests {
         let (trusted, other) =
             (root("root", BasicConstraints::Unconstrained), root("other", BasicConstraints::Unconstrained));
         let anchor = Anchor::read(&trusted.der).unwrap();
-        assert!(!is_short_enough(&leaf(&other), &[], std::slice::from_ref(&anchor)));
-        assert!(!is_short_enough(&leaf(&other), std::slice::from_ref(&other.der), &[anchor]));
+        assert_eq!(way(&leaf(&other), &[], std::slice::from_ref(&anchor)), None);
+        assert_eq!(way(&leaf(&other), std::slice::from_ref(&other.der), &[anchor]), None);
     }
 }

@@ -238,6 +238,18 @@ impl Store {
         Ok(self.rows(question).await?.iter().map(|row| (row.text("issuer"), row.text("serial_number"))).collect())
     }
 
+    /// Agents that came in with foreign certificates which were not revoked.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn agents_with_foreign_certificates(&self) -> Result<Vec<AgentId>, StoreError> {
+        let question = Statement::new(
+            "select distinct agent_id from certificate where is_foreign and state = 'valid' and agent_id is not null limit $1",
+            [LIST_ROWS_MAX.into()],
+        );
+        Ok(self.rows(question).await?.iter().map(|row| AgentId(row.int("agent_id"))).collect())
+    }
+
     /// Agents whose certificates ended in this time.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::{
     Server,
-    certified::{Ca, Client, DeviceKey, Shown, Tried, bare, enrolled, named},
+    certified::{Ca, Client, DeviceKey, Shown, Tried, bare, enrolled, named, number_of},
     clients::{Library, Login, Script},
     enrollment::{self, Http, Profile},
     postgres::fresh_database,
@@ -420,8 +420,34 @@ async fn devices_log_in_with_certificates_of_the_operators_own_authority() {
     assert_eq!(Client::new(&server, Some(&lost)).comes(&server).await.code(), NOT_AUTHORIZED);
     // A broken list is no list: the former one stays.
     fs::write(file("crl.pem"), "nonsense").unwrap();
-    until("somebody says so", async || server.log().contains("the former revocation lists stay")).await;
+    until("somebody says so", async || server.log().contains("the former authorities and revocation lists stay")).await;
     assert_eq!(Client::new(&server, Some(&shown)).comes(&server).await.code(), NO_HANDSHAKE);
+}
+
+#[tokio::test]
+async fn an_authority_in_between_that_is_revoked_takes_its_devices_along() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str| home.path().join(name).display().to_string();
+    let root = Ca::new("Example Devices CA");
+    let between = root.below("between");
+    fs::write(file("ca.pem"), &root.pem).unwrap();
+    fs::write(file("crl.pem"), root.crl(1, &[])).unwrap();
+    let server = Server::with(&[
+        ("MDMQ_MQTT__CLIENT_CA_FILE", &file("ca.pem")),
+        ("MDMQ_MQTT__CLIENT_CRL_FILES", &format!("[\"{}\"]", file("crl.pem"))),
+    ])
+    .await;
+    server.enrolled("BELOW").await;
+    server.enrolled("DIRECT").await;
+    let [below, direct] = [between.signs("BELOW", |_| {}), root.signs("DIRECT", |_| {})];
+    let [below, direct] = [below, direct].map(|it| Client::new(&server, Some(&it)));
+    below.comes(&server).await.link();
+    let [mut falls, mut stands] = [below.comes(&server).await.link(), direct.comes(&server).await.link()];
+
+    fs::write(file("crl.pem"), root.crl(2, &[&number_of(&between.pem)])).unwrap();
+    falls.is_closed().await;
+    assert_ne!(below.comes(&server).await.code(), 0, "a resumed session neither");
+    stands.heard_so_far().await;
 }
 
 #[tokio::test]

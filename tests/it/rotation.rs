@@ -8,7 +8,7 @@ use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::{
     Server,
-    certified::{Ca, Client, DeviceKey, Shown, Tried, enrolled},
+    certified::{Ca, Client, DeviceKey, Shown, Tried, enrolled, named},
     server::rows,
     sqlite, until, write_private,
 };
@@ -91,9 +91,16 @@ async fn a_session_does_not_outlive_the_trust_in_the_authority_that_let_it_in() 
         client.comes(&server).await.link();
         assert!(is_resumed(&client.comes(&server).await));
     }
+    let [mut open, mut stays_open] = [leaver.comes(&server).await.link(), stayer.comes(&server).await.link()];
+    let (name, password) = server.service("backend", &["#:rw"]).await;
+    let backend = Client::new(&server, Some(&leaving.signs("backend", |_| {})));
+    let mut of_backend = backend.says(&server, &named(&name, Some(&password))).await.link();
 
     fs::write(&file, &staying.pem).unwrap();
     server.hang_up();
+    open.is_closed().await;
+    of_backend.is_closed().await;
+    stays_open.heard_so_far().await;
     until("the authority is trusted no more", async || comes(&server, &leaves).await == -1).await;
     assert_eq!(leaver.comes(&server).await.code(), -1, "nor is a session that it let in");
     assert_eq!(stayer.comes(&server).await.code(), 0, "by a new handshake");

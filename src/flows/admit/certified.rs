@@ -116,7 +116,7 @@ impl Flows {
         entity: Option<EntityId>,
     ) -> Result<Result<FoundAgent, Unfit>, StoreError> {
         let (_, is_revoked) = self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?;
-        if is_revoked || self.certificates.is_revoked_elsewhere(&identity.issuer, &identity.serial_number) {
+        if is_revoked || self.certificates.is_fallen(identity) {
             return Ok(Err(Unfit::Revoked));
         }
         let Ok(serial) = Serial::parse(name) else { return Ok(Err(Unfit::NoDevice)) };

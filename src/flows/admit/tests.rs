@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{Admission, Caller, Device, Proof, Verdict};
@@ -29,7 +30,10 @@ use crate::{
     ids::{AgentId, CredentialId, EntityId, Serial},
     metrics::{Metrics, Outcome},
     mqtt::packet::{Connect, ConnectCode, Version},
-    pki::identity::{Claim, ClientIdentity, Holder, Reader},
+    pki::{
+        identity::{Claim, ClientIdentity, Holder, Reader},
+        path::Anchor,
+    },
     store::Store,
 };
 
@@ -46,7 +50,13 @@ pub(in crate::flows) struct World {
 
 impl World {
     pub(in crate::flows) async fn new() -> World {
-        let (data, config) = (tempfile::tempdir().unwrap(), Config::default());
+        World::with(|_, _| {}).await
+    }
+
+    /// With settings of its own, and files in its directory.
+    async fn with(prepare: impl FnOnce(&mut Config, &Path)) -> World {
+        let (data, mut config) = (tempfile::tempdir().unwrap(), Config::default());
+        prepare(&mut config, data.path());
         let now = Arc::new(AtomicI64::new(START_MS));
         let clock = Clock::Manual(now.clone());
         let secret_key = SecretKey::random();
@@ -84,7 +94,7 @@ impl World {
         let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
         let pem = self.flows.renew_certificate(&agent, &csr).await.unwrap().unwrap();
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-        Reader::new(&self.flows.config.mqtt, Vec::new()).read(&der).unwrap()
+        Reader::new(&self.flows.config.mqtt, Vec::new(), Arc::default()).read(&der, &[]).unwrap()
     }
 
     /// What becomes of a CONNECT, and under which name it is counted.
@@ -272,12 +282,26 @@ async fn an_account_that_others_changes_do_not_concern_gets_its_seat() {
 
 #[tokio::test]
 async fn a_certificate_that_is_revoked_between_login_and_seat_gets_no_session() {
-    let world = World::new().await;
-    let claim = Claim::Foreign { name: "backend".into(), entity: None };
-    let (fingerprint, serial_number, issuer) = ("f0".to_owned(), "abc1".to_owned(), "CN=Theirs".to_owned());
-    let identity = ClientIdentity { fingerprint, serial_number, issuer, claim, ..world.certificate().await };
+    let mut theirs = CertificateParams::default();
+    theirs.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    theirs.distinguished_name.push(DnType::CommonName, "Theirs");
+    let key = KeyPair::generate().unwrap();
+    let authority = theirs.self_signed(&key).unwrap();
+    let world = World::with(|config, data| {
+        let file = data.join("theirs.pem");
+        std::fs::write(&file, authority.pem()).unwrap();
+        config.mqtt.client_ca_file = file.display().to_string();
+    })
+    .await;
+    let (mut leaf, leaf_key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+    leaf.distinguished_name.push(DnType::CommonName, "backend");
+    leaf.not_before = date_time_ymd(2026, 1, 1);
+    let leaf = leaf.signed_by(&leaf_key, &Issuer::new(theirs, key)).unwrap();
+    let anchors = [Anchor::read(authority.der()).unwrap()].into();
+    let identity = Reader::new(&world.flows.config.mqtt, Vec::new(), anchors).read(leaf.der(), &[]).unwrap();
+    let number = identity.serial_number.clone();
     let backend = world.let_in_backend(Some(identity)).await;
-    world.flows.revoke_certificates("abc1", "key_compromise").await.unwrap().unwrap();
+    world.flows.revoke_certificates(&number, "key_compromise").await.unwrap().unwrap();
     assert_eq!(world.seats(backend).await, Err(ConnectCode::BadCredentials));
     assert_eq!(world.flows.hub.sessions(), 0);
 }

@@ -26,6 +26,7 @@ use crate::{
         session::Delivery,
         topic,
     },
+    pki::identity::ClientIdentity,
     store::StoreError,
 };
 
@@ -73,8 +74,8 @@ pub struct DeviceSeat {
     /// In order, see `place_of`.
     filters: Vec<Granted>,
     will: Option<Message>,
-    /// Fingerprint of the certificate that it came in with.
-    certificate: Option<Box<str>>,
+    /// The certificate that it came in with.
+    certificate: Option<Arc<ClientIdentity>>,
     /// That certificate is taken no longer, so the connection ends although the agent stays.
     has_lost_certificate: bool,
     /// With what costs more than it should.
@@ -86,7 +87,7 @@ impl DeviceSeat {
     pub fn new(
         agent: Arc<Agent>,
         connection: ConnectionNumber,
-        certificate: Option<Box<str>>,
+        certificate: Option<Arc<ClientIdentity>>,
         has_open_commands: bool,
         has_removals: bool,
         will: Option<Message>,
@@ -323,8 +324,9 @@ impl DeviceSeat {
         batch: &mut Batch,
     ) -> Result<Option<Vec<Delivery>>, StoreError> {
         let Some(now) = flows.store.owed(self.agent.id).await? else { return Ok(None) };
-        if let Some(fingerprint) = &self.certificate
-            && !flows.store.certificate_stands(fingerprint, flows.clock.now()).await?
+        if let Some(identity) = &self.certificate
+            && (flows.certificates.is_fallen(identity)
+                || !flows.store.certificate_stands(&identity.fingerprint, flows.clock.now()).await?)
         {
             self.has_lost_certificate = true;
             return Ok(None);

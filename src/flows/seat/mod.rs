@@ -85,7 +85,7 @@ impl Flows {
                 let seat = DeviceSeat::new(
                     agent,
                     admission.connection,
-                    admission.certificate.map(|it| it.fingerprint.as_str().into()),
+                    admission.certificate,
                     admission.has_open_commands,
                     admission.has_removals,
                     will,
@@ -95,7 +95,8 @@ impl Flows {
             }
             Principal::Service(account) => {
                 let claim = ServiceSeat::claim(self, account.clone(), admission.connection, connect, will, outbox);
-                let (seat, saved) = claim.await?;
+                let (mut seat, saved) = claim.await?;
+                seat.came_in_with(admission.certificate.clone());
                 let certificate = admission.certificate.as_deref();
                 let code = match self.still_admits(&account, certificate, admission.changes_before).await {
                     Ok(true) => ConnectCode::Accepted,
@@ -213,7 +214,7 @@ impl Seat {
         }
     }
 
-    /// The rows of the agent changed: what to tell it now. `None`: it is gone.
+    /// The rows of the agent changed: what to tell it now. `None`: it is gone. For a service account: its certificate may have fallen.
     ///
     /// # Errors
     /// The database failed.
@@ -224,6 +225,7 @@ impl Seat {
     ) -> Result<Option<Vec<Delivery>>, StoreError> {
         match self {
             Seat::Device(it) => it.changed(flows, batch).await,
+            Seat::Service(it) if it.has_lost_certificate(flows) => Ok(None),
             Seat::Nobody | Seat::Service(_) => Ok(Some(Vec::new())),
         }
     }

@@ -24,6 +24,7 @@ use crate::{
         session::{Delivery, Saved},
         topic,
     },
+    pki::identity::ClientIdentity,
 };
 
 /// How long a connection waits for an older one of the same session to leave.
@@ -69,6 +70,8 @@ pub struct ServiceSeat {
     is_persistent: bool,
     will: Option<Message>,
     found: Found,
+    /// What it came in with, beside its password.
+    certificate: Option<Arc<ClientIdentity>>,
 }
 
 impl ServiceSeat {
@@ -91,7 +94,7 @@ impl ServiceSeat {
         match claim {
             Ok(Claim::Claimed { number, outbox, saved }) => {
                 let (is_persistent, found) = (!connect.clean_session, Found::default());
-                let seat = Self { account, key, number, outbox, is_persistent, will, found };
+                let seat = Self { account, key, number, outbox, is_persistent, will, found, certificate: None };
                 Ok((seat, saved.map(|it| *it)))
             }
             Ok(Claim::Full) => {
@@ -100,6 +103,16 @@ impl ServiceSeat {
             }
             Ok(Claim::Held) | Err(_) => Err(ConnectCode::ServerUnavailable),
         }
+    }
+
+    pub(super) fn came_in_with(&mut self, certificate: Option<Arc<ClientIdentity>>) {
+        self.certificate = certificate;
+    }
+
+    /// Whether its connection must end, because foreign authorities vouch for its certificate no longer, or because that ended.
+    pub(super) fn has_lost_certificate(&self, flows: &Flows) -> bool {
+        let has_ended = |it: &ClientIdentity| flows.clock.now() > it.not_after || flows.certificates.is_fallen(it);
+        self.certificate.as_deref().is_some_and(has_ended)
     }
 
     pub(super) fn name(&self) -> &str {

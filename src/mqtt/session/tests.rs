@@ -84,6 +84,22 @@ fn a_message_of_qos_2_is_handed_on_once_even_across_connections() {
 }
 
 #[test]
+fn a_message_of_qos_2_is_known_although_its_sender_left_right_behind_it() {
+    let now = start();
+    for ending in [b"\xe0\x00", b"\xf0\x00"] {
+        let mut session = online(PERSISTENT, None, now);
+        said(&mut session);
+        session.handle_bytes(&[&b"\x34\x05\x00\x01t\x00\x07"[..], ending].concat(), now);
+        assert!(matches!(outputs(&mut session)[..], [Output::Publish(_), Output::Close(_)]));
+        session.accepted(id(7));
+        assert_eq!(said(&mut session), b"", "nobody is there to hear it");
+        let mut session = online(PERSISTENT, Some(session.into_saved()), now);
+        session.handle_bytes(b"\x3c\x05\x00\x01t\x00\x07", now);
+        assert_eq!(outputs(&mut session), []);
+    }
+}
+
+#[test]
 fn what_was_never_accepted_is_handed_on_again_after_a_lost_connection() {
     let now = start();
     let mut session = online(PERSISTENT, None, now);

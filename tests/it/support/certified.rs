@@ -58,12 +58,17 @@ pub async fn enrolled(server: &Server, serial: &str) -> (Phone, Shown) {
     (phone, shown)
 }
 
+/// The number of the first certificate, as the registry writes it.
+pub fn number_of(pem: &str) -> String {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    let raw = pem.parse_x509().unwrap().raw_serial_as_string().replace(':', "");
+    raw.trim_start_matches("00").to_owned()
+}
+
 impl Shown {
     /// The number of the certificate, as the registry writes it.
     pub fn number(&self) -> String {
-        let (_, pem) = x509_parser::pem::parse_x509_pem(self.pem.as_bytes()).unwrap();
-        let raw = pem.parse_x509().unwrap().raw_serial_as_string().replace(':', "");
-        raw.trim_start_matches("00").to_owned()
+        number_of(&self.pem)
     }
 
     /// Certificate and key as files of the server's data directory.
