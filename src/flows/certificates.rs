@@ -139,6 +139,10 @@ impl Flows {
     /// The database failed.
     pub async fn renew_certificate(&self, agent: &AgentRow, csr: &str) -> Result<Result<String, String>, StoreError> {
         let not_signed = |why: &str| Ok(Err(format!("Failed to sign the certificate: {why}")));
+        if !self.may_renew(agent.id) {
+            self.metrics.certificate_requests_refused.get_or_create(&Reason { reason: "hurried" }).inc();
+            return not_signed("too many requests within an hour");
+        }
         let wish = match self.certificate_wish(csr) {
             Ok(Some(wish)) => wish,
             Ok(None) if self.certificates.signer().is_none() => return not_signed("this server issues none"),

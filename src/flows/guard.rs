@@ -36,6 +36,11 @@ const ADMIN_CONNECTIONS_MAX: u32 = 1000;
 const ANSWER_STEP: Duration = Duration::from_millis(50);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Certificates that an agent may ask for in an hour: it needs one in weeks, and each is a signature and a line of the audit.
+const RENEWALS_PER_HOUR: u32 = 10;
+/// Those that it may ask for at once.
+const RENEWALS_BURST: u32 = 20;
 
 /// Where somebody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,7 @@ pub struct Guard {
     doors: [Mutex<Door>; 3],
     logins: Mutex<Logins>,
     sessions: Mutex<Table<Origin, Bucket>>,
+    renewals: Mutex<Table<AgentId, Bucket>>,
     proxies: Proxies,
     session_rate: Option<Rate>,
     bodies: AtomicUsize,
@@ -107,6 +113,7 @@ impl Guard {
             doors: [doors, http_door, admin_door].map(|it| Mutex::new(Door::new(it, now))),
             logins: Mutex::new(logins),
             sessions: Mutex::new(Table::new(slots)),
+            renewals: Mutex::new(Table::new(slots)),
             // The settings were checked.
             proxies: Proxies::new(http.proxies().unwrap_or_default()),
             session_rate: Rate::new(limits.address_sessions_per_s, SECOND, limits.address_sessions_burst),
@@ -294,6 +301,13 @@ impl Flows {
         })
     }
 
+    /// Whether an agent may have another certificate now.
+    pub fn may_renew(&self, agent: AgentId) -> bool {
+        let (rate, now) = (Rate::new(RENEWALS_PER_HOUR, HOUR, RENEWALS_BURST), self.clock.instant());
+        let mut renewals = self.guard.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.is_none_or(|rate| renewals.entry(agent, now, Bucket::full(now)).take(&rate, now).is_ok())
+    }
+
     /// A secret that cannot be guessed was right: a later ban of the address spares its owner.
     pub fn machine_logged_in(&self, origin: Origin, presented: &str) {
         let mut logins = self.guard.logins();
@@ -354,6 +368,8 @@ impl Flows {
         metrics.crowded_requests.inc_by(self.guard.crowded.swap(0, Ordering::Relaxed));
         let sessions = self.guard.sessions.lock().unwrap_or_else(PoisonError::into_inner).len();
         remembered.push(("session_rates", sessions));
+        let renewals = self.guard.renewals.lock().unwrap_or_else(PoisonError::into_inner).len();
+        remembered.push(("renewal_rates", renewals));
         for (table, slots) in remembered {
             metrics.remembered.get_or_create(&TableName { table }).set(i64::try_from(slots).unwrap_or(i64::MAX));
         }

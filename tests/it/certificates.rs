@@ -370,6 +370,22 @@ async fn a_device_renews_its_certificate_over_http_and_the_old_one_overlaps() {
 }
 
 #[tokio::test]
+async fn a_device_that_asks_for_certificates_without_end_gets_no_more() {
+    let server = Server::start().await;
+    let (phone, _) = enrolled(&server, "AZERTY").await;
+    let http = Http::of(&server);
+    let session = http.session(phone.settings["api_token"].as_str().unwrap()).await;
+    let path = format!("/PluginFlyvemdmAgent/{}", phone.settings["id"]);
+    let csr = DeviceKey::new().csr();
+    for expected in [[200; 20].as_slice(), &[400; 3]].concat() {
+        let (status, body) = http.send("PUT", &path, &session, Some(&json!({"input": {"csr": csr}}))).await;
+        assert_eq!((status, body.to_string().contains("too many requests")), (expected, expected == 400), "{body}");
+    }
+    let deeds = server.cli(&["audit", "list", "--action", "certificate.issue"]).await;
+    assert_eq!(deeds.as_array().unwrap().len(), 21, "one at the enrollment, 20 renewals: {deeds}");
+}
+
+#[tokio::test]
 async fn devices_log_in_with_certificates_of_the_operators_own_authority() {
     let home = tempfile::tempdir().unwrap();
     let ca = Ca::new("Example Devices CA");
