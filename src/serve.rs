@@ -149,11 +149,22 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     let metrics = Arc::new(Metrics::default());
     let commits = metrics.clone();
     let on_commit = move |figures: crate::store::BatchFigures| commits.committed(figures.submissions, figures.duration);
-    let secret_key = SecretKey::load_or_create(data_dir.path())?;
+    let found = SecretKey::load(data_dir.path())?;
+    let secret_key = found.clone().unwrap_or_else(SecretKey::random);
     let store = Store::open(&config.database, data_dir.path(), clock.clone(), secret_key.audit_key(), on_commit);
     let store = store.await.map_err(|e| e.to_string())?;
     // Connection numbers grow over restarts: this start's number stands above the counter.
     let start = store.start_number().await.map_err(|e| e.to_string())?;
+    if found.is_none() {
+        if start > 1 {
+            let home = data_dir.path().display();
+            return Err(format!(
+                "secret.key is missing in {home}, but the database was used before: restore the key from the backup; without it no password, \
+                 token or audit entry can be verified (to begin anew, begin with a new database)"
+            ));
+        }
+        secret_key.save(data_dir.path())?;
+    }
     let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
     if crashed > 0 {
         info!("{crashed} devices were left online by a crash; they are offline until they come back");

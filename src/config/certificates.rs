@@ -35,7 +35,7 @@ pub enum CertificateMapping {
 
 impl Mqtt {
     /// Sense and nonsense in the settings of client certificates.
-    pub(super) fn check_client_certificates(&self) -> Result<Option<String>, String> {
+    pub(super) fn check_client_certificates(&self) -> Result<Vec<String>, String> {
         let is_off = self.client_certificates == ClientCertificates::Off;
         if self.client_certificate_life_s < CLIENT_CERTIFICATE_LIFE_S_MIN {
             return Err(format!("mqtt.client_certificate_life_s must be at least {CLIENT_CERTIFICATE_LIFE_S_MIN}"));
@@ -46,7 +46,20 @@ impl Mqtt {
         if is_off && self.password_with_certificate {
             return Err("mqtt.password_with_certificate needs certificates: mqtt.client_certificates is off".into());
         }
-        let is_useless = is_off && !self.client_ca_file.is_empty();
-        Ok(is_useless.then(|| "mqtt.client_ca_file has no effect while mqtt.client_certificates is off".into()))
+        let mut unwise = Vec::new();
+        if is_off && !self.client_ca_file.is_empty() {
+            unwise.push("mqtt.client_ca_file has no effect while mqtt.client_certificates is off".into());
+        }
+        if self.client_certificates == ClientCertificates::Required && !self.tcp_listen.is_empty() {
+            unwise.push(
+                "mqtt.client_certificates is about mqtt.tls_listen: on mqtt.tcp_listen a password is enough".into(),
+            );
+        }
+        if self.client_certificates == ClientCertificates::Optional && self.password_with_certificate {
+            let text = "mqtt.password_with_certificate with optional certificates: a password alone is enough for those \
+                        who show none; `required` asks everybody for both";
+            unwise.push(text.into());
+        }
+        Ok(unwise)
     }
 }

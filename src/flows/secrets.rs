@@ -56,11 +56,11 @@ impl std::fmt::Debug for SecretKey {
 }
 
 impl SecretKey {
-    /// Reads `data_dir/secret.key`; makes it on the first start. Only its owner may read it.
+    /// Reads `data_dir/secret.key`. `None`: it does not exist.
     ///
     /// # Errors
-    /// The file cannot be read or written, or does not hold 32 bytes: one sentence.
-    pub fn load_or_create(data_dir: &Path) -> Result<SecretKey, String> {
+    /// The file cannot be read, or does not hold 32 bytes: one sentence.
+    pub fn load(data_dir: &Path) -> Result<Option<SecretKey>, String> {
         let path = data_dir.join("secret.key");
         match File::open(&path) {
             Ok(mut file) => {
@@ -69,17 +69,19 @@ impl SecretKey {
                 let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
                     format!("{} must hold exactly 32 bytes; restore it from the backup", path.display())
                 })?;
-                Ok(SecretKey::from(key))
+                Ok(Some(SecretKey::from(key)))
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => Self::create(&path),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(format!("cannot read {}: {e}", path.display())),
         }
     }
 
-    fn create(path: &Path) -> Result<SecretKey, String> {
-        let key = SecretKey::random();
-        write_private(path, key.0.as_slice()).map_err(|e| e.to_string())?;
-        Ok(key)
+    /// Writes `data_dir/secret.key`. Only its owner may read it.
+    ///
+    /// # Errors
+    /// The file cannot be written: one sentence.
+    pub fn save(&self, data_dir: &Path) -> Result<(), String> {
+        write_private(&data_dir.join("secret.key"), self.0.as_slice()).map_err(|e| e.to_string())
     }
 
     /// A new key, for the first start and for tests.
@@ -140,6 +142,12 @@ impl SecretKey {
         }
         token
     }
+}
+
+/// Whether a text has the form of a password or token of ours: log lines leave it out wherever it stands.
+pub fn may_be_ours(text: &str) -> bool {
+    let lengths = [MQTT_PASSWORD_CHARS, API_TOKEN_CHARS, INVITATION_TOKEN_CHARS];
+    lengths.contains(&text.len()) && text.bytes().all(|it| it.is_ascii_alphanumeric())
 }
 
 /// Whether `presented` is the secret behind `stored` (`hmac$<hex>`, or `PBKDF2$sha256$…` from a Flyve database).
@@ -279,10 +287,18 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_made_once_and_kept_private() {
+    fn what_may_be_a_secret_is_known_by_its_form() {
+        assert!(may_be_ours(&mqtt_password()) && may_be_ours(&"a".repeat(64)));
+        assert!(!may_be_ours("AZERTY") && !may_be_ours("") && !may_be_ours(&"-".repeat(32)));
+    }
+
+    #[test]
+    fn the_key_is_kept_private() {
         let directory = tempfile::tempdir().unwrap();
-        let first = SecretKey::load_or_create(directory.path()).unwrap();
-        let second = SecretKey::load_or_create(directory.path()).unwrap();
+        assert!(SecretKey::load(directory.path()).unwrap().is_none());
+        let first = SecretKey::random();
+        first.save(directory.path()).unwrap();
+        let second = SecretKey::load(directory.path()).unwrap().unwrap();
         assert_eq!(first.hash("x"), second.hash("x"));
         #[cfg(unix)]
         {
@@ -290,6 +306,6 @@ mod tests {
             assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
         }
         std::fs::write(directory.path().join("secret.key"), b"short").unwrap();
-        assert!(SecretKey::load_or_create(directory.path()).unwrap_err().contains("32 bytes"));
+        assert!(SecretKey::load(directory.path()).unwrap_err().contains("32 bytes"));
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         guard::{Place, Refusal},
         ingest::Batch,
         seat::{Farewell, Seat, Seated, Subscribed},
+        secrets,
     },
     metrics::Reason,
     mqtt::{
@@ -252,6 +253,8 @@ impl Conn {
             }
             Err(code) => {
                 let (client_id, username) = connect.names_logged();
+                // Some clients say their password where the name belongs.
+                let username = if secrets::may_be_ours(username) { "***" } else { username };
                 info!(peer.addr = %self.caller.address, client.id = client_id, username, "refused a connection: {code:?}");
                 self.session.refuse(code);
             }

@@ -317,4 +317,12 @@ async fn strangers_write_no_long_lines_into_the_log_and_none_before_connect() {
     let line = log.lines().find(|it| it.contains("refused a connection")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains(&"i".repeat(64)) && line.contains(&"n\u{e4}".repeat(32)), "{line}");
     assert!(line.len() < 500, "{} bytes", line.len());
+
+    // Some devices say their password where their name belongs.
+    let password = "Zz9".repeat(11)[..32].to_owned();
+    let mut stream = connect_from(STRANGE, server.ports.mqtt_tcp).await.unwrap();
+    stream.write_all(&service_connect(&password, "wrong", "phone", true).encode()).await.unwrap();
+    ends(&mut stream).await;
+    until("the refusal is in the log", async || server.log().matches("refused a connection").count() == 2).await;
+    assert!(!server.log().contains(&password), "{}", server.log());
 }

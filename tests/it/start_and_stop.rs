@@ -55,6 +55,22 @@ async fn a_key_that_others_can_read_is_one_line_and_exit_1() {
 }
 
 #[tokio::test]
+async fn a_lost_key_is_one_line_and_no_other_takes_its_place() {
+    let mut server = Server::start().await;
+    assert!(server.stop().await.success());
+    let file = server.data_dir().join("secret.key");
+    let aside = server.data_dir().join("kept.key");
+    fs::rename(&file, &aside).unwrap();
+    for _ in 0..2 {
+        let (code, stderr) = serve_and_fail(server.data_dir(), &[]).await;
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("restore the key from the backup"), "{stderr}");
+    }
+    fs::rename(&aside, &file).unwrap();
+    server.start_again().await;
+}
+
+#[tokio::test]
 async fn an_unreadable_certificate_is_one_line_and_exit_1() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("nonsense.pem");
