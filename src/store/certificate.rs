@@ -126,6 +126,17 @@ pub struct FoundAgent {
     pub has_removals: bool,
 }
 
+/// What the registry knows of a certificate of a foreign authority.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// Whether it opened a connection before.
+    pub is_noted: bool,
+    /// Whether it was revoked here.
+    pub is_revoked: bool,
+    /// Where its device was then.
+    pub entity: Option<EntityId>,
+}
+
 impl Store {
     /// What the registry knows of the certificate with this fingerprint, and its agent.
     ///
@@ -154,19 +165,23 @@ impl Store {
         Ok(self.row(Statement::new(question, [fingerprint.into(), now.0.into()])).await?.is_some())
     }
 
-    /// Whether a certificate of a foreign authority was seen before, and whether it was revoked here.
+    /// What became of a certificate of a foreign authority here.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn foreign_certificate(&self, fingerprint: &str, number: &str) -> Result<(bool, bool), StoreError> {
+    pub async fn foreign_certificate(&self, fingerprint: &str, number: &str) -> Result<Seen, StoreError> {
         let question = Statement::new(
-            "select fingerprint, state from certificate where serial_number = $2 and is_foreign \
+            "select fingerprint, state, entity_id from certificate where serial_number = $2 and is_foreign \
              and (fingerprint = $1 or fingerprint = '')",
             [fingerprint.into(), number.into()],
         );
         let rows = self.rows(question).await?;
-        let is_seen = rows.iter().any(|row| row.text("fingerprint") == fingerprint);
-        Ok((is_seen, rows.iter().any(|row| row.text("state") == "revoked")))
+        let noted = rows.iter().find(|row| row.text("fingerprint") == fingerprint);
+        Ok(Seen {
+            is_noted: noted.is_some(),
+            is_revoked: rows.iter().any(|row| row.text("state") == "revoked"),
+            entity: noted.and_then(|row| row.opt_int("entity_id")).map(EntityId),
+        })
     }
 
     /// The agents with this serial, of one entity or of all; two are enough to know that it is ambiguous.

@@ -500,6 +500,29 @@ async fn a_serial_in_several_entities_needs_a_certificate_that_says_which() {
 }
 
 #[tokio::test]
+async fn a_guest_who_takes_the_serial_of_another_or_the_name_of_a_back_end_keeps_nobody_out() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("Example Devices CA");
+    let ca_file = home.path().join("ca.pem").display().to_string();
+    fs::write(&ca_file, &ca.pem).unwrap();
+    let server = Server::with(&[("MDMQ_MQTT__CLIENT_CA_FILE", &ca_file)]).await;
+    server.cli(&["entity", "add", "school", "--id", "76"]).await;
+    server.enrolled("TWICE").await;
+    let (known, unknown) = (ca.signs("TWICE", |_| {}), ca.signs("TWICE", |_| {}));
+    assert_eq!(Client::new(&server, Some(&known)).comes(&server).await.code(), 0);
+    let (name, password) = server.service("backend", &["#:rw"]).await;
+    let backend = Client::new(&server, Some(&ca.signs("backend", |_| {})));
+    assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), 0);
+
+    enrollment::enroll(&server, "TWICE", &Profile { entity: 76, ..Profile::android() }).await;
+    enrollment::enroll(&server, "backend", &Profile { entity: 76, ..Profile::android() }).await;
+    assert_eq!(Client::new(&server, Some(&known)).comes(&server).await.code(), 0, "it spoke for the first one before");
+    assert_eq!(Client::new(&server, Some(&unknown)).comes(&server).await.code(), NOT_AUTHORIZED, "for which one?");
+    assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), 0);
+    assert_eq!(backend.comes(&server).await.code(), NOT_AUTHORIZED, "no device");
+}
+
+#[tokio::test]
 async fn certificates_work_with_openssl_mosquitto_and_paho() {
     let server = Server::start().await;
     let (_, shown) = enrolled(&server, "AZERTY").await;

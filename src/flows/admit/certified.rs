@@ -115,12 +115,20 @@ impl Flows {
         name: &str,
         entity: Option<EntityId>,
     ) -> Result<Result<FoundAgent, Unfit>, StoreError> {
-        let (_, is_revoked) = self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?;
-        if is_revoked || self.certificates.is_fallen(identity) {
+        let seen = self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?;
+        if seen.is_revoked || self.certificates.is_fallen(identity) {
             return Ok(Err(Unfit::Revoked));
         }
         let Ok(serial) = Serial::parse(name) else { return Ok(Err(Unfit::NoDevice)) };
+        // Guests choose serials: none of them makes a back end a device.
+        if self.store.account_named(name).await?.is_some() {
+            return Ok(Err(Unfit::NoDevice));
+        }
         let mut agents = self.store.agents_at(serial.as_str(), entity).await?;
+        if agents.len() > 1 && seen.entity.is_some() {
+            // Nor does another one of this serial, in another entity, keep out whom the certificate spoke for before.
+            agents = self.store.agents_at(serial.as_str(), seen.entity).await?;
+        }
         match agents.len() {
             0 => Ok(Err(Unfit::NoDevice)),
             1 => Ok(Ok(agents.swap_remove(0))),
@@ -186,7 +194,7 @@ impl Flows {
         name: &str,
     ) -> Result<(), StoreError> {
         if matches!(identity.claim, Claim::Ours(_))
-            || self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?.0
+            || self.store.foreign_certificate(&identity.fingerprint, &identity.serial_number).await?.is_noted
         {
             return Ok(());
         }
