@@ -273,18 +273,13 @@ impl Session {
     /// A publish with this packet id is safe: acknowledges it, and goes on with what waited for that. One whose sender said goodbye right
     /// behind it gets no answer, but is known when it comes again ([MQTT-4.3.3-2]).
     pub fn accepted(&mut self, id: PacketId) {
-        let answer = self.incoming.accepted(id);
+        let mut answer = self.incoming.accepted(id).map(|it| (id, it));
         if self.state != State::Online {
             return;
         }
-        match answer {
-            Some(Answer::Puback) => self.say(&Packet::Puback(id)),
-            Some(Answer::Pubrec) => self.say(&Packet::Pubrec(id)),
-            Some(Answer::PubrecPubcomp) => {
-                self.say(&Packet::Pubrec(id));
-                self.say(&Packet::Pubcomp(id));
-            }
-            None => {}
+        while let Some((id, kind)) = answer {
+            self.acknowledge(id, &kind);
+            answer = self.incoming.next_known();
         }
         self.decode_held();
     }
@@ -413,12 +408,23 @@ impl Session {
         }
     }
 
+    fn acknowledge(&mut self, id: PacketId, answer: &Answer) {
+        match answer {
+            Answer::Puback => self.say(&Packet::Puback(id)),
+            Answer::Pubrec => self.say(&Packet::Pubrec(id)),
+            Answer::PubrecPubcomp => {
+                self.say(&Packet::Pubrec(id));
+                self.say(&Packet::Pubcomp(id));
+            }
+        }
+    }
+
     fn handle_publish(&mut self, publish: Publish) {
-        match self.incoming.arrived(publish.packet_id, publish.qos) {
-            incoming::Arrival::New => self.outputs.push_back(Output::Publish(publish)),
-            incoming::Arrival::Waiting => {}
-            incoming::Arrival::Known(id) => self.say(&Packet::Pubrec(id)),
-            incoming::Arrival::TooMany => self.close(Close::Protocol(ProtocolError::TooManyUnreleased)),
+        match (self.incoming.arrived(publish.packet_id, publish.qos), publish.packet_id) {
+            (incoming::Arrival::New, _) => self.outputs.push_back(Output::Publish(publish)),
+            (incoming::Arrival::Known, Some(id)) => self.say(&Packet::Pubrec(id)),
+            (incoming::Arrival::Waiting | incoming::Arrival::Known, _) => {}
+            (incoming::Arrival::TooMany, _) => self.close(Close::Protocol(ProtocolError::TooManyUnreleased)),
         }
     }
 

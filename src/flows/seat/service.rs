@@ -85,7 +85,8 @@ impl ServiceSeat {
         fresh: &Arc<Outbox>,
     ) -> Result<(Self, Option<Saved>), ConnectCode> {
         let name = if connect.client_id.is_empty() {
-            format!("auto-{connection}") // [MQTT-3.1.3-6] the server names a client that did not
+            // The server names a client that did not [MQTT-3.1.3-6], as no client can: NUL is forbidden on the wire [MQTT-1.5.3-2].
+            format!("\0{connection}")
         } else {
             connect.client_id.clone()
         };
@@ -111,7 +112,7 @@ impl ServiceSeat {
 
     /// Whether its connection must end, because foreign authorities vouch for its certificate no longer, or because that ended.
     pub(super) fn has_lost_certificate(&self, flows: &Flows) -> bool {
-        let has_ended = |it: &ClientIdentity| flows.clock.now() > it.not_after || flows.certificates.is_fallen(it);
+        let has_ended = |it: &ClientIdentity| flows.clock.now() >= it.not_after || flows.certificates.is_fallen(it);
         self.certificate.as_deref().is_some_and(has_ended)
     }
 

@@ -12,16 +12,18 @@ pub(super) enum Arrival {
     /// A QoS 2 message that is being handed on; its answer will come.
     Waiting,
     /// A QoS 2 message that we own: say PUBREC again, but hand nothing on [MQTT-4.3.3-2].
-    Known(PacketId),
+    Known,
     /// One more than we remember.
     TooMany,
 }
 
-/// A publish that is being handed on.
+/// A publish that waits for its answer.
 #[derive(Debug)]
 struct Pending {
     id: PacketId,
     qos: QoS,
+    /// We own it already: it is not handed on, only waits for its turn.
+    is_known: bool,
     /// The client said PUBREL without waiting for PUBREC.
     is_released: bool,
 }
@@ -55,19 +57,24 @@ impl Incoming {
                 return Arrival::Waiting;
             }
             if self.unreleased.binary_search(&id).is_ok() {
-                return Arrival::Known(id);
+                if self.pending.iter().all(|it| it.qos != QoS::ExactlyOnce) {
+                    return Arrival::Known;
+                }
+                // PUBREC leaves in the order of PUBLISH [MQTT-4.6.0-3].
+                self.pending.push(Pending { id, qos, is_known: true, is_released: false });
+                return Arrival::Waiting;
             }
             if self.unreleased.len() + self.pending.len() >= UNRELEASED_MAX {
                 return Arrival::TooMany;
             }
         }
-        self.pending.push(Pending { id, qos, is_released: false });
+        self.pending.push(Pending { id, qos, is_known: false, is_released: false });
         Arrival::New
     }
 
     /// The answer to the oldest waiting publish with this id.
     pub(super) fn accepted(&mut self, id: PacketId) -> Option<Answer> {
-        let at = self.pending.iter().position(|it| it.id == id)?;
+        let at = self.pending.iter().position(|it| it.id == id && !it.is_known)?;
         match self.pending.remove(at) {
             Pending { qos: QoS::ExactlyOnce, is_released: true, .. } => Some(Answer::PubrecPubcomp),
             Pending { qos: QoS::ExactlyOnce, .. } => {
@@ -78,6 +85,14 @@ impl Incoming {
             }
             _ => Some(Answer::Puback),
         }
+    }
+
+    /// The answer to a publish that only waited for those before it, if it is its turn now.
+    pub(super) fn next_known(&mut self) -> Option<(PacketId, Answer)> {
+        let at = self.pending.iter().position(|it| it.qos == QoS::ExactlyOnce)?;
+        let Pending { id, is_released, .. } = *self.pending.get(at).filter(|it| it.is_known)?;
+        self.pending.remove(at);
+        Some((id, if is_released { Answer::PubrecPubcomp } else { Answer::Pubrec }))
     }
 
     /// PUBREL came. False: it ran ahead of our PUBREC, and is answered after that.

@@ -59,9 +59,13 @@ impl Outgoing {
         self.waiting.remove(at)?.delivery?.tag
     }
 
-    /// The client has the message; from here on only the id is settled. The tag of the delivery, if it had one.
+    /// The client has the message; from here on only the id is settled. The tag of the delivery, if it had one. An id that we do not know
+    /// is released, too: the client would hold it forever.
     pub(super) fn pubrec(&mut self, id: PacketId, transmit: &mut Vec<u8>) -> Option<u64> {
-        let at = self.position(id)?;
+        let Some(at) = self.position(id) else {
+            codec::encode(&Packet::Pubrel(id), transmit);
+            return None;
+        };
         let waiting = &mut self.waiting[at];
         if waiting.delivery.as_ref().is_some_and(|delivery| delivery.qos == QoS::AtLeastOnce) {
             return None;

@@ -100,6 +100,34 @@ fn a_message_of_qos_2_is_known_although_its_sender_left_right_behind_it() {
 }
 
 #[test]
+fn a_repeated_message_is_answered_in_its_turn() {
+    let mut session = online(CONNECT, None, start());
+    session.limits.receive_max = 8;
+    let [one, two, three] = [1, 2, 3].map(|it| [&b"\x34\x05\x00\x01t\x00"[..], &[it]].concat());
+    session.handle_bytes(&one, start());
+    session.accepted(id(1));
+    assert_eq!((outputs(&mut session).len(), said(&mut session).len()), (1, 8));
+    session.handle_bytes(&[two, one.clone(), three].concat(), start());
+    assert_eq!(outputs(&mut session).len(), 2, "two are new");
+    assert_eq!(said(&mut session), b"");
+    session.accepted(id(2));
+    assert_eq!(said(&mut session), b"\x50\x02\x00\x02\x50\x02\x00\x01", "in the order of arrival");
+    session.handle_bytes(&[&one[..], b"\x62\x02\x00\x01"].concat(), start());
+    assert_eq!((outputs(&mut session).len(), said(&mut session).len()), (0, 0), "a release that runs ahead waits, too");
+    session.accepted(id(3));
+    assert_eq!(said(&mut session), b"\x50\x02\x00\x03\x50\x02\x00\x01\x70\x02\x00\x01");
+}
+
+#[test]
+fn a_message_that_we_do_not_know_is_released() {
+    let mut session = online(CONNECT, None, start());
+    said(&mut session);
+    session.handle_bytes(b"\x50\x02\x00\x09", start());
+    assert_eq!(said(&mut session), b"\x62\x02\x00\x09", "or the client holds it forever");
+    assert_eq!(outputs(&mut session), []);
+}
+
+#[test]
 fn what_was_never_accepted_is_handed_on_again_after_a_lost_connection() {
     let now = start();
     let mut session = online(PERSISTENT, None, now);
