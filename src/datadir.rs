@@ -137,19 +137,19 @@ impl DataDir {
     /// # Errors
     /// One sentence that names the file and says how to put it right.
     pub fn check_secrets(&self) -> Result<(), DataDirError> {
-        let mode = fs::metadata(&self.0).map_err(|e| failed("cannot look at", &self.0, &e))?.permissions().mode();
-        if mode & 0o022 != 0 {
-            let path = self.0.display();
-            return Err(DataDirError(format!("others can write in the data directory {path}; run: chmod 700 {path}")));
-        }
+        check_guarded(&self.0)?;
         for name in ["secret.key", "admin-token", "mdmq.sqlite", "mdmq.sqlite-wal", "mdmq.sqlite-shm"] {
             check_private(&self.0.join(name), ONLY_OWNER)?;
         }
-        for entry in fs::read_dir(self.0.join("certs")).into_iter().flatten().flatten() {
+        let certs = self.0.join("certs");
+        check_guarded(&certs)?;
+        for entry in fs::read_dir(certs).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.to_str().is_some_and(|it| it.ends_with("-key.pem") || it.ends_with(".key")) {
                 check_private(&path, ONLY_OWNER)?;
             }
+            // Who writes the certificate of an authority says whom we believe.
+            check_guarded(&path)?;
         }
         Ok(())
     }
@@ -180,18 +180,27 @@ pub const NOT_OTHERS: u32 = 0o007;
 /// # Errors
 /// One sentence that says how to put it right.
 pub fn check_private(file: &Path, forbidden: u32) -> Result<(), DataDirError> {
-    let mode = match fs::metadata(file) {
-        Ok(it) => it.permissions().mode() & 0o777,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(failed("cannot look at", file, &e)),
-    };
-    if mode & forbidden == 0 {
-        return Ok(());
-    }
+    let Some(mode) = mode(file)?.filter(|it| it & forbidden != 0) else { return Ok(()) };
     let (path, right) = (file.display(), mode & !forbidden & 0o660);
     Err(DataDirError(format!(
         "{path} holds a secret and is open to others (mode {mode:o}); run: chmod {right:o} {path}"
     )))
+}
+
+/// Refuses a directory or file that others can exchange. One that is not there cannot be.
+fn check_guarded(path: &Path) -> Result<(), DataDirError> {
+    let Some(mode) = mode(path)?.filter(|it| it & 0o022 != 0) else { return Ok(()) };
+    let (path, right) = (path.display(), if path.is_dir() { 0o700 } else { mode & !0o022 });
+    Err(DataDirError(format!("others can write {path} (mode {mode:o}); run: chmod {right:o} {path}")))
+}
+
+/// The permissions of a file, if it is there.
+fn mode(path: &Path) -> Result<Option<u32>, DataDirError> {
+    match fs::metadata(path) {
+        Ok(it) => Ok(Some(it.permissions().mode() & 0o777)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed("cannot look at", path, &e)),
+    }
 }
 
 /// Makes a directory that only its owner may enter; one that exists is left as it is.
@@ -302,8 +311,18 @@ mod tests {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(check_private(&key, NOT_OTHERS).is_ok(), is_fine, "{mode:o}");
         }
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(directory.check_secrets().unwrap_err().to_string().contains("chmod 700"));
+        fs::write(home.path().join("certs/ca.pem"), "x").unwrap();
+        for (name, open, right) in [("certs/ca.pem", 0o664, 0o644), ("certs", 0o775, 0o700), (".", 0o777, 0o700)] {
+            let path = home.path().join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+            let complaint = directory.check_secrets().unwrap_err().to_string();
+            assert!(
+                complaint.contains("others can write") && complaint.contains(&format!("chmod {right:o} ")),
+                "{complaint}"
+            );
+            fs::set_permissions(&path, fs::Permissions::from_mode(right)).unwrap();
+            assert_eq!(directory.check_secrets(), Ok(()));
+        }
     }
 
     #[test]

@@ -175,8 +175,10 @@ impl Flows {
         let named = || Which::Named { number: number.clone(), serial: which.to_owned() };
         let mut done = self.revoke(named(), reason).await?;
         if done.known == 0 {
-            // Certificates of a foreign authority have no row before they were seen.
-            let Some(number) = number.clone().filter(|_| !self.config.mqtt.client_ca_file.is_empty()) else {
+            // Certificates of a foreign authority have no row before they were seen. But whoever writes the name of a device means it.
+            let is_foreign = !self.config.mqtt.client_ca_file.is_empty()
+                && (which.contains(':') || self.store.agents_at(which, None).await?.is_empty());
+            let Some(number) = number.clone().filter(|_| is_foreign) else {
                 return Ok(Err(Refused::Absent(format!(
                     "there is no certificate with the number or for the device {which}"
                 ))));
@@ -251,8 +253,12 @@ impl Flows {
         let (now, before) = (self.clock.now(), self.certificates.tended());
         if let Some(last) = before.at {
             let ended = self.store.certificates_ended(last, now).await?;
-            if !ended.is_empty() {
-                self.agents_changed(&ended);
+            if ended.contains(&None) {
+                self.hub.services_changed();
+            }
+            let agents: Vec<AgentId> = ended.into_iter().flatten().collect();
+            if !agents.is_empty() {
+                self.agents_changed(&agents);
             }
         }
         self.store.prune_certificates(now).await?;

@@ -21,7 +21,7 @@ use crate::{
     guard::{
         bucket::{Bucket, Rate},
         door::{Door, DoorLimits, Turned},
-        logins::{Account, Before, LoginLimits, Logins},
+        logins::{Account, LoginLimits, Logins},
         proxies::Proxies,
         table::Table,
     },
@@ -244,32 +244,30 @@ impl Flows {
         // Whoever says no name is known by his certificate.
         let shown = caller.certificate.as_ref().map_or("", |it| it.fingerprint.as_str());
         let name = connect.username.as_deref().filter(|it| !it.is_empty()).unwrap_or(shown);
-        let (account, before) = {
+        let said = connect.password.as_deref().unwrap_or_default();
+        let secret = if shown.is_empty() { said } else { shown.as_bytes() };
+        let (account, credentials, may_try, hold) = {
             let mut logins = self.guard.logins();
             let account = logins.account(name.as_bytes());
-            match logins.before(origin, account, began) {
-                // Secrets of machines cannot be guessed: a new phone behind the address of a guesser gets in after a moment.
-                Before::Banned(_) if logins.is_heard(origin, began) => (account, Before::Go),
-                before => (account, before),
-            }
+            let credentials = logins.credentials(name.as_bytes(), secret);
+            // Secrets of machines cannot be guessed: a new phone behind the address of a guesser gets in after a moment.
+            let may_try = logins.may_try(origin, account, began).is_ok() || logins.is_heard(origin, began);
+            (account, credentials, may_try, logins.hold(credentials, began))
         };
-        match before {
-            Before::Go => {}
-            Before::Hold(wait) => {
-                self.metrics.held_connects.inc();
-                tokio::time::sleep(wait).await;
-            }
-            Before::Banned(_) => {
-                self.metrics.banned_logins.get_or_create(&Entrance::Mqtt.name()).inc();
-                return Err(Refusal { code: ConnectCode::NotAuthorized, is_routine: true });
-            }
+        if !may_try {
+            self.metrics.banned_logins.get_or_create(&Entrance::Mqtt.name()).inc();
+            return Err(Refusal { code: ConnectCode::NotAuthorized, is_routine: true });
+        }
+        if hold > Duration::ZERO {
+            self.metrics.held_connects.inc();
+            tokio::time::sleep(hold).await;
         }
         match self.admit(connect, caller, outbox).await {
             Verdict::Welcome(admission) => {
                 let mut logins = self.guard.logins();
                 logins.succeeded(origin, account, began);
                 if matches!(admission.principal, Principal::Device(_)) && !name.is_empty() {
-                    logins.connected(account, began);
+                    logins.connected(credentials, began);
                 }
                 Ok(admission)
             }
@@ -286,7 +284,7 @@ impl Flows {
     pub fn may_log_in(&self, entrance: Entrance, origin: Origin, presented: &str) -> Result<(), Duration> {
         let now = self.clock.instant();
         let logins = self.guard.logins();
-        if let Before::Banned(left) = logins.before(origin, logins.account(presented.as_bytes()), now) {
+        if let Err(left) = logins.may_try(origin, logins.account(presented.as_bytes()), now) {
             drop(logins);
             self.metrics.banned_logins.get_or_create(&entrance.name()).inc();
             return Err(left);

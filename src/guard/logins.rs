@@ -52,16 +52,9 @@ pub struct LoginLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Account(u64);
 
-/// What to do with somebody who wants to log in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Before {
-    /// Look at what he presents.
-    Go,
-    /// Do so after a while.
-    Hold(Duration),
-    /// Refuse without looking; the ban ends then.
-    Banned(Duration),
-}
+/// All that a client presents, as tables know it: devices of two tenants may have one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Credentials(u64);
 
 /// What a failure costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +123,7 @@ pub struct Logins {
     strikes: Table<Account, Strikes>,
     known: Table<(Origin, Account), Until>,
     friendly: Table<Origin, Until>,
-    reconnects: Table<Account, Bucket>,
+    reconnects: Table<Credentials, Bucket>,
     takeovers: Table<AgentId, Takeovers>,
 }
 
@@ -157,17 +150,23 @@ impl Logins {
         Account(self.hasher.hash_one(name))
     }
 
-    /// Somebody wants to log in.
-    pub fn before(&self, origin: Origin, account: Account, now: Instant) -> Before {
+    /// How tables know this name with this password or certificate.
+    pub fn credentials(&self, name: &[u8], secret: &[u8]) -> Credentials {
+        Credentials(self.hasher.hash_one((name, secret)))
+    }
+
+    /// Somebody wants to log in. `Err`: refuse without looking; the ban ends after that.
+    pub fn may_try(&self, origin: Origin, account: Account, now: Instant) -> Result<(), Duration> {
         let ban = self.ban_left(origin, now);
-        if ban > Duration::ZERO && !self.knows(origin, account, now) {
-            return Before::Banned(ban);
-        }
-        let hold = match (&self.limits.reconnects, self.reconnects.get(&account)) {
+        if ban > Duration::ZERO && !self.knows(origin, account, now) { Err(ban) } else { Ok(()) }
+    }
+
+    /// How long a client waits that comes back too often.
+    pub fn hold(&self, credentials: Credentials, now: Instant) -> Duration {
+        match (&self.limits.reconnects, self.reconnects.get(&credentials)) {
             (Some(rate), Some(bucket)) => bucket.wait(rate, now).min(HELD_MAX),
             _ => Duration::ZERO,
-        };
-        if hold > Duration::ZERO { Before::Hold(hold) } else { Before::Go }
+        }
     }
 
     /// How long an origin stays banned.
@@ -201,9 +200,9 @@ impl Logins {
     }
 
     /// A device connected: too often, and the next one waits.
-    pub fn connected(&mut self, account: Account, now: Instant) {
+    pub fn connected(&mut self, credentials: Credentials, now: Instant) {
         if let Some(rate) = self.limits.reconnects {
-            self.reconnects.entry(account, now, Bucket::full(now)).owe(&rate, now, HELD_CONNECTS_MAX);
+            self.reconnects.entry(credentials, now, Bucket::full(now)).owe(&rate, now, HELD_CONNECTS_MAX);
         }
     }
 

@@ -38,8 +38,8 @@ impl World {
         self.logins.succeeded(at(origin), account, self.now);
     }
 
-    fn asks(&self, origin: &str, name: &str) -> Before {
-        self.logins.before(at(origin), self.logins.account(name.as_bytes()), self.now)
+    fn asks(&self, origin: &str, name: &str) -> Result<(), Duration> {
+        self.logins.may_try(at(origin), self.logins.account(name.as_bytes()), self.now)
     }
 }
 
@@ -52,13 +52,13 @@ fn failures_slow_down_and_then_ban_the_address_for_a_time() {
     let mut world = World::new();
     let delays: Vec<u128> = (0..10).map(|_| world.fails("192.0.2.9", "ada").delay.as_millis()).collect();
     assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000]);
-    assert_eq!(world.asks("192.0.2.9", "ada"), Before::Go);
+    assert_eq!(world.asks("192.0.2.9", "ada"), Ok(()));
     let bans = (0..100).filter(|n| world.fails("192.0.2.9", &format!("guess{n}")).is_banned_now).count();
     assert_eq!(bans, 1, "said once");
-    assert_eq!(world.asks("192.0.2.9", "ada"), Before::Banned(SECOND * 300));
-    assert_eq!(world.asks("192.0.2.8", "ada"), Before::Go, "another address is not banned");
+    assert_eq!(world.asks("192.0.2.9", "ada"), Err(SECOND * 300));
+    assert_eq!(world.asks("192.0.2.8", "ada"), Ok(()), "another address is not banned");
     world.now += SECOND * 300;
-    assert_eq!(world.asks("192.0.2.9", "ada"), Before::Go);
+    assert_eq!(world.asks("192.0.2.9", "ada"), Ok(()));
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn a_stranger_locks_out_nobody_who_was_there_before() {
     let mut world = World::new();
     world.succeeds("192.0.2.9", "PHONE-1");
     world.fails_often("192.0.2.9", "PHONE-1", 100);
-    assert_eq!(world.asks("192.0.2.9", "PHONE-1"), Before::Go, "known behind this address");
-    assert!(matches!(world.asks("192.0.2.9", "PHONE-2"), Before::Banned(_)), "never seen there");
+    assert_eq!(world.asks("192.0.2.9", "PHONE-1"), Ok(()), "known behind this address");
+    assert_eq!(world.asks("192.0.2.9", "PHONE-2"), Err(SECOND * 300), "never seen there");
     assert!(!world.logins.is_hopeless(at("192.0.2.9"), world.now), "somebody there is worth listening to");
     world.fails_often("198.51.100.1", "PHONE-1", 100);
     assert!(world.logins.is_hopeless(at("198.51.100.1"), world.now));
@@ -77,7 +77,7 @@ fn a_stranger_locks_out_nobody_who_was_there_before() {
     let heard = (0..100).filter(|_| world.logins.is_heard(at("198.51.100.1"), world.now)).count();
     assert_eq!(heard, HEARD_PER_S as usize, "and whoever guesses gets hardly anything");
     assert!(world.logins.is_hopeless(at("198.51.100.1"), world.now));
-    assert_eq!(world.asks("192.0.2.9", "PHONE-1"), Before::Go);
+    assert_eq!(world.asks("192.0.2.9", "PHONE-1"), Ok(()));
 }
 
 #[test]
@@ -96,17 +96,20 @@ fn failures_are_forgiven_with_time() {
 #[test]
 fn a_device_that_comes_back_too_often_is_held_for_a_bounded_time() {
     let mut world = World::new();
-    let account = world.logins.account(b"FLAPPER");
+    let flapper = world.logins.credentials(b"PHONE-1", b"its password");
     for _ in 0..5 {
-        assert_eq!(world.asks("192.0.2.9", "FLAPPER"), Before::Go);
-        world.logins.connected(account, world.now);
+        assert_eq!(world.logins.hold(flapper, world.now), Duration::ZERO);
+        world.logins.connected(flapper, world.now);
     }
-    assert_eq!(world.asks("192.0.2.9", "FLAPPER"), Before::Hold(SECOND * 3));
-    (0..1000).for_each(|_| world.logins.connected(account, world.now));
-    assert_eq!(world.asks("192.0.2.9", "FLAPPER"), Before::Hold(SECOND * 9));
-    assert_eq!(world.asks("192.0.2.9", "OTHER"), Before::Go);
+    assert_eq!(world.logins.hold(flapper, world.now), SECOND * 3);
+    (0..1000).for_each(|_| world.logins.connected(flapper, world.now));
+    assert_eq!(world.logins.hold(flapper, world.now), SECOND * 9);
+    for (name, secret) in [("PHONE-1", "that of another tenant"), ("PHONE-2", "its password")] {
+        let other = world.logins.credentials(name.as_bytes(), secret.as_bytes());
+        assert_eq!(world.logins.hold(other, world.now), Duration::ZERO, "{name}: {secret}");
+    }
     world.now += SECOND * 9;
-    assert_eq!(world.asks("192.0.2.9", "FLAPPER"), Before::Go);
+    assert_eq!(world.logins.hold(flapper, world.now), Duration::ZERO);
 }
 
 #[test]
@@ -130,11 +133,12 @@ fn two_places_that_take_an_account_from_each_other_raise_one_alarm() {
 #[test]
 fn limits_that_are_off_ban_and_hold_nobody() {
     let mut logins = Logins::new(LoginLimits::default());
-    let (now, account) = (Clock::System.instant(), logins.account(b"x"));
+    let (now, account, credentials) = (Clock::System.instant(), logins.account(b"x"), logins.credentials(b"x", b"y"));
     for _ in 0..10_000 {
-        logins.connected(account, now);
+        logins.connected(credentials, now);
         let failed = logins.failed(at("192.0.2.1"), account, now);
         assert_eq!(failed, Failed { delay: Duration::ZERO, is_banned_now: false });
     }
-    assert_eq!(logins.before(at("192.0.2.1"), account, now), Before::Go);
+    assert_eq!(logins.may_try(at("192.0.2.1"), account, now), Ok(()));
+    assert_eq!(logins.hold(credentials, now), Duration::ZERO);
 }

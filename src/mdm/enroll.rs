@@ -15,6 +15,15 @@ use crate::{
     },
 };
 
+/// The certificate request in `input`; empty without one. What is no text is none that can be signed, and is refused as such later.
+pub fn certificate_request(input: &Map<String, Value>) -> String {
+    match input.get("csr") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
 /// Longest name, address, phone number or identifier that is kept, in characters.
 pub const FIELD_CHARS_MAX: usize = 255;
 
@@ -177,7 +186,7 @@ impl Refusal {
 }
 
 impl Attempt {
-    /// Reads the members of `input`. Nothing is refused yet: what has the wrong type counts as absent.
+    /// Reads the members of `input`. Nothing is refused yet: what has the wrong type counts as absent, but for a certificate request.
     pub fn read(input: &Map<String, Value>) -> Attempt {
         Attempt {
             email: field(input, "_email").to_lowercase(),
@@ -188,7 +197,7 @@ impl Attempt {
             version: field(input, "version"),
             has_system_permission: is_set(input.get("has_system_permission")),
             inventory: sent_inventory(input.get("inventory")),
-            csr: input.get("csr").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            csr: certificate_request(input),
             serial: identity(input, "_serial"),
             uuid: field(input, "_uuid"),
             mdm_type: field(input, "type"),

@@ -265,16 +265,20 @@ impl Store {
         Ok(self.rows(question).await?.iter().map(|row| AgentId(row.int("agent_id"))).collect())
     }
 
-    /// Agents whose certificates ended in this time.
+    /// Agents whose certificates ended in this time; `None` stands for back ends.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn certificates_ended(&self, after: Timestamp, until: Timestamp) -> Result<Vec<AgentId>, StoreError> {
+    pub async fn certificates_ended(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Option<AgentId>>, StoreError> {
         let question = Statement::new(
-            "select distinct agent_id from certificate where ends_at > $1 and ends_at <= $2 and agent_id is not null limit $3",
+            "select distinct agent_id from certificate where ends_at > $1 and ends_at <= $2 limit $3",
             [after.0.into(), until.0.into(), LIST_ROWS_MAX.into()],
         );
-        Ok(self.rows(question).await?.iter().map(|row| AgentId(row.int("agent_id"))).collect())
+        Ok(self.rows(question).await?.iter().map(|row| row.opt_int("agent_id").map(AgentId)).collect())
     }
 
     /// Forgets certificates that ended some time ago: TLS refuses them by their date.

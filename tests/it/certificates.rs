@@ -7,8 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, UNIX_EPOCH},
 };
 
+use mdmq::clock::Clock;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, SerialNumber, date_time_ymd};
 use serde_json::{Value, json};
@@ -83,18 +85,21 @@ async fn a_bad_request_is_refused_with_a_reason_and_does_not_spend_the_invitatio
     ca_wish.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_wish = ca_wish.serialize_request(&DeviceKey::new().0).unwrap().pem().unwrap();
     for (csr, why) in [
-        (include_str!("../../src/pki/requests/rsa1024.pem").to_owned(), "the key must be"),
-        (ca_wish, "a device cannot be an authority"),
-        ("nonsense".to_owned(), "it is no certificate request"),
+        (json!(include_str!("../../src/pki/requests/rsa1024.pem")), "the key must be"),
+        (json!(ca_wish), "a device cannot be an authority"),
+        (json!("nonsense"), "it is no certificate request"),
+        (json!(7), "it is no certificate request"),
+        (json!({ "pem": true }), "it is no certificate request"),
     ] {
-        let input = enrollment::enrollment_input("WEAK", &Profile { csr, ..Profile::android() }, &invitation);
+        let mut input = enrollment::enrollment_input("WEAK", &Profile::android(), &invitation);
+        input["csr"] = csr;
         let (status, body) =
             http.send("POST", "/PluginFlyvemdmAgent", &session, Some(&json!({ "input": input }))).await;
         assert_eq!((status, &body[0]), (400, &json!("ERROR_GLPI_ADD")));
         let text = body[1].as_str().unwrap();
         assert!(text.starts_with(&format!("Failed to sign the certificate: {why}")), "{text}");
     }
-    assert_eq!(server.metric("mdm_certificate_requests_refused_total").await, 3.0);
+    assert_eq!(server.metric("mdm_certificate_requests_refused_total").await, 5.0);
     let csr = DeviceKey::new().csr();
     let phone = enrollment::enroll_with(&server, "WEAK", &Profile { csr, ..Profile::android() }, &invitation).await;
     assert!(!phone.settings["certificate"].as_str().unwrap().is_empty());
@@ -419,6 +424,13 @@ async fn devices_log_in_with_certificates_of_the_operators_own_authority() {
     backend_link.is_closed().await;
     assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), NOT_AUTHORIZED);
 
+    // The name of a device is one even where it could be a number.
+    server.enrolled("4A02").await;
+    let refused = server.cli_output(&["certs", "revoke", "4A02"]).await;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("no certificate"), "{why}");
+    server.cli(&["certs", "revoke", "4A:02"]).await;
+
     // It was seen, so it is listed. Its authority revokes it: the connection closes, new handshakes fail.
     assert_eq!(server.cli(&["certs", "show", "4a01"]).await[0]["is_foreign"], true);
     fs::write(file("crl.pem"), ca.crl(2, &["4a01"])).unwrap();
@@ -520,6 +532,28 @@ async fn a_guest_who_takes_the_serial_of_another_or_the_name_of_a_back_end_keeps
     assert_eq!(Client::new(&server, Some(&unknown)).comes(&server).await.code(), NOT_AUTHORIZED, "for which one?");
     assert_eq!(backend.says(&server, &named(&name, Some(&password))).await.code(), 0);
     assert_eq!(backend.comes(&server).await.code(), NOT_AUTHORIZED, "no device");
+}
+
+#[tokio::test]
+async fn connections_end_with_the_certificates_that_opened_them() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("Example Devices CA");
+    let ca_file = home.path().join("ca.pem").display().to_string();
+    fs::write(&ca_file, &ca.pem).unwrap();
+    let server = Server::with(&[("MDMQ_MQTT__CLIENT_CA_FILE", &ca_file)]).await;
+    server.enrolled("AZERTY").await;
+    let (name, password) = server.service("backend", &["#:rw"]).await;
+    let soon_s = Clock::System.now().0 / 1000 + 6;
+    let end = UNIX_EPOCH + Duration::from_secs(soon_s.unsigned_abs());
+    let shown = ["AZERTY", "backend"].map(|it| ca.signs(it, |terms| terms.not_after = end.into()));
+    let [device, backend] = shown.each_ref().map(|it| Client::new(&server, Some(it)));
+    let mut of_device = device.comes(&server).await.link();
+    let mut of_backend = backend.says(&server, &named(&name, Some(&password))).await.link();
+    of_device.heard_so_far().await;
+    of_backend.heard_so_far().await;
+    of_device.is_closed().await;
+    of_backend.is_closed().await;
+    assert!(Clock::System.now().0 >= soon_s * 1000, "not before");
 }
 
 #[tokio::test]

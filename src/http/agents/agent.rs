@@ -16,6 +16,7 @@ use crate::{
     },
     http::error::ApiError,
     ids::AgentId,
+    mdm::enroll::certificate_request,
     store::enroll::AgentRow,
 };
 
@@ -209,11 +210,11 @@ async fn hear_one(flows: &Flows, agent: &AgentRow, input: &Input) -> Result<Resu
         Ok(said) => said,
         Err(message) => return Ok(Err(message.to_owned())),
     };
-    let csr = input.get("csr").and_then(Value::as_str).unwrap_or_default();
+    let csr = certificate_request(input);
     let certificate = if csr.trim().is_empty() {
         None
     } else {
-        match flows.renew_certificate(agent, csr).await? {
+        match flows.renew_certificate(agent, &csr).await? {
             Ok(pem) => Some(pem),
             Err(why) => return Ok(Err(why)),
         }
