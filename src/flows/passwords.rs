@@ -1,7 +1,7 @@
 //! Passwords of people: argon2id, computed off the event loop, a few at a time, on threads that give way to all others. Refuses to
 //! queue without end. Hashes of bcrypt, which came from GLPI, are good for one login, which replaces them.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use argon2::{
     Argon2,
@@ -48,20 +48,25 @@ pub enum Verdict {
 /// # Errors
 /// Why it cannot, behind "the password".
 pub fn imported(stored: &str) -> Result<(), &'static str> {
-    let parts = || {
-        let rest = ["$2y$", "$2b$", "$2a$"].iter().find_map(|it| stored.strip_prefix(it))?;
-        let (cost, rest) = rest.split_once('$')?;
-        let is_sound = stored.len() == BCRYPT_CHARS
-            && cost.len() == 2
-            && cost.bytes().all(|it| it.is_ascii_digit())
-            && rest.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'/'));
-        cost.parse::<u32>().ok().filter(|_| is_sound)
-    };
-    match parts() {
+    let is_sound = |it: &str| it.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'/'));
+    match cost(stored).filter(|_| stored.len() == BCRYPT_CHARS && stored.get(7..).is_some_and(is_sound)) {
         None => Err("is no bcrypt hash, as very old GLPIs wrote them"),
         Some(cost) if cost > BCRYPT_COST_MAX => Err("has a bcrypt cost that makes each login take many seconds"),
         Some(_) => Ok(()),
     }
+}
+
+/// The cost of a hash of bcrypt that begins like this.
+fn cost(stored: &str) -> Option<u32> {
+    let rest = ["$2y$", "$2b$", "$2a$"].iter().find_map(|it| stored.strip_prefix(it))?;
+    let (cost, _) = rest.split_once('$')?;
+    let is_sound = cost.len() == 2 && cost.bytes().all(|it| it.is_ascii_digit());
+    cost.parse().ok().filter(|_| is_sound)
+}
+
+/// The highest cost of imported hashes that begin like these; 0 without one.
+pub fn heaviest(starts: &[String]) -> u32 {
+    starts.iter().filter_map(|it| cost(it)).filter(|it| *it <= BCRYPT_COST_MAX).max().unwrap_or_default()
 }
 
 /// The bounded pool that computes password hashes.
@@ -88,16 +93,17 @@ impl Passwords {
         self.compute(move || hashed(&password)).await?.ok_or(Crowded)
     }
 
-    /// Whether the password is the stored one. Without a stored one it takes as long and is wrong.
+    /// Whether the password is the stored one. What is wrong takes as long with a stored one as without, of whatever kind that is:
+    /// `heaviest` is the highest cost of any imported hash.
     ///
     /// # Errors
     /// Too many wait already.
-    pub async fn verify(&self, password: &str, stored: Option<String>) -> Result<Verdict, Crowded> {
+    pub async fn verify(&self, password: &str, stored: Option<String>, heaviest: u32) -> Result<Verdict, Crowded> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(Verdict::Wrong);
         }
         let password = Zeroizing::new(password.to_owned());
-        self.compute(move || judged(&password, stored.as_deref())).await
+        self.compute(move || judged(&password, stored.as_deref(), heaviest)).await
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Crowded> {
@@ -119,22 +125,46 @@ fn hashed(password: &str) -> Option<String> {
     Argon2::default().hash_password(password.as_bytes()).ok().map(|it| it.to_string())
 }
 
-fn judged(password: &str, stored: Option<&str>) -> Verdict {
+fn judged(password: &str, stored: Option<&str>, heaviest: u32) -> Verdict {
     if let Some(stored) = stored.filter(|it| imported(it).is_ok()) {
-        return match bcrypt::verify(password, stored) {
-            // Where no new hash could be made, the next login tries again.
-            Ok(true) => hashed(password).map_or(Verdict::Right, Verdict::Outdated),
-            _ => Verdict::Wrong,
-        };
-    }
-    match stored.map(PasswordHash::new) {
-        Some(Ok(stored)) if Argon2::default().verify_password(password.as_bytes(), &stored).is_ok() => Verdict::Right,
-        Some(Ok(_)) => Verdict::Wrong,
-        _ => {
-            // The work, so that nobody learns from the time whether the login exists.
-            let _ = hashed(password);
-            Verdict::Wrong
+        let is_right = bcrypt::verify(password, stored).unwrap_or_default();
+        // Where no new hash could be made, the next login tries again.
+        let renewed = hashed(password);
+        if is_right {
+            return renewed.map_or(Verdict::Right, Verdict::Outdated);
         }
+        labour(password, cost(stored), heaviest);
+        return Verdict::Wrong;
+    }
+    let is_right = match stored.map(PasswordHash::new) {
+        Some(Ok(stored)) => Argon2::default().verify_password(password.as_bytes(), &stored).is_ok(),
+        // The work, so that nobody learns from the time whether the login exists.
+        _ => {
+            let _ = hashed(password);
+            false
+        }
+    };
+    if is_right {
+        return Verdict::Right;
+    }
+    labour(password, None, heaviest);
+    Verdict::Wrong
+}
+
+/// Does what work of bcrypt is left.
+fn labour(password: &str, done: Option<u32>, heaviest: u32) {
+    for cost in left(done, heaviest) {
+        drop(std::hint::black_box(bcrypt::hash_with_salt(password, cost, [0; 16])));
+    }
+}
+
+/// The costs that make up for the heaviest hash, where one of the cost `done` was computed: each is twice the work of the one before, so
+/// two of a kind make the next.
+fn left(done: Option<u32>, heaviest: u32) -> Range<u32> {
+    match done {
+        Some(done) => done..heaviest,
+        None if heaviest > 0 => heaviest..heaviest + 1,
+        None => 0..0,
     }
 }
 
@@ -149,7 +179,7 @@ mod tests {
         assert!(stored.starts_with("$argon2id$"), "{stored}");
         assert_ne!(stored, pool.hash("correct horse").await.unwrap(), "salted");
         let check = async |password: &str, stored: Option<&str>, expected: Verdict| {
-            let verdict = pool.verify(password, stored.map(str::to_owned)).await.unwrap();
+            let verdict = pool.verify(password, stored.map(str::to_owned), 4).await.unwrap();
             assert!(verdict == expected, "{password} {stored:?}");
         };
         check("correct horse", Some(&stored), Verdict::Right).await;
@@ -161,10 +191,10 @@ mod tests {
     /// Hashes that others made: GLPI's of its first administrator, the one of PHP's manual, and libcrypt's.
     #[test]
     fn passwords_that_php_hashed_are_right_once_more() {
-        let check = |password: &str, stored: &str, is_right: bool| match judged(password, Some(stored)) {
+        let check = |password: &str, stored: &str, is_right: bool| match judged(password, Some(stored), 4) {
             Verdict::Outdated(renewed) => {
                 assert!(is_right && renewed.starts_with("$argon2id$"), "{password} {stored}");
-                assert!(judged(password, Some(&renewed)) == Verdict::Right);
+                assert!(judged(password, Some(&renewed), 4) == Verdict::Right);
             }
             verdict => assert!(!is_right && verdict == Verdict::Wrong, "{password} {stored}"),
         };
@@ -179,6 +209,19 @@ mod tests {
         check(&"x".repeat(72), long, true);
         check(&"x".repeat(80), long, true);
         check(&"x".repeat(71), long, false);
+    }
+
+    #[test]
+    fn every_refusal_is_the_same_work() {
+        let starts = ["$2y$08$", "$argon2", "$2b$11$", "$2y$31$", ""].map(String::from);
+        assert_eq!((heaviest(&starts), heaviest(&[])), (11, 0));
+        let work = |done: Option<u32>, heaviest: u32| {
+            done.map_or(0, |it| 1 << it) + left(done, heaviest).map(|it| 1 << it).sum::<u32>()
+        };
+        for done in (4..=11).map(Some).chain([None]) {
+            assert_eq!(work(done, 11), 1 << 11, "{done:?}");
+        }
+        assert_eq!(work(None, 0), 0, "where nothing was imported there is nothing to hide");
     }
 
     #[test]

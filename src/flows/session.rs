@@ -5,7 +5,7 @@ use crate::{
     flows::{
         Flows,
         audit::{Actor, Deed},
-        passwords::{Crowded, Verdict},
+        passwords::{Crowded, Verdict, heaviest},
         secrets,
     },
     ids::{AgentId, EntityId, PersonId},
@@ -117,7 +117,8 @@ impl Flows {
     ) -> Result<Result<Option<String>, Crowded>, StoreError> {
         let (person, secret) = self.store.person_secret(login).await?.unzip();
         let secret = secret.flatten();
-        let verdict = match self.passwords.verify(password, secret.clone()).await {
+        let imported = self.store.imported_secrets().await?;
+        let verdict = match self.passwords.verify(password, secret.clone(), heaviest(&imported)).await {
             Ok(verdict) => verdict,
             Err(crowded) => return Ok(Err(crowded)),
         };

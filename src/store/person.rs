@@ -318,6 +318,15 @@ impl Store {
         Ok(self.row(question).await?.map(|row| (PersonId(row.int("person_id")), row.opt_text("secret"))))
     }
 
+    /// How the hashes begin that came from elsewhere and were not replaced yet: kind and cost.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn imported_secrets(&self) -> Result<Vec<String>, StoreError> {
+        let question = "select distinct substr(secret, 1, 7) as start from person where secret like $1";
+        Ok(self.rows(Statement::new(question, ["$2%".into()])).await?.iter().map(|row| row.text("start")).collect())
+    }
+
     /// Stores another hash of the same password, unless there is a new password meanwhile. Nobody did this, so it is no deed.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod admin;
 mod attacks;
 mod attacks_http;
 mod audit;
+mod brought_authority;
 mod certificates;
 mod crash;
 mod downloads;
