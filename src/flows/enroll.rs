@@ -15,11 +15,11 @@ use crate::{
         secrets,
         session::Speaker,
     },
-    ids::{Address, AgentId, InvitationId, PersonId, Serial},
+    ids::{Address, AgentId, InvitationId, Serial},
     mdm::{
         audit::{Action, Deed, Subject},
         change::Change,
-        enroll::{self, Attempt, Refusal, Rules, SentInventory},
+        enroll::{self, Attempt, Invitation, Refusal, Rules, SentInventory},
         inventory::Inventory,
     },
     store::{
@@ -82,7 +82,7 @@ impl Flows {
     /// The database failed.
     pub async fn enroll(
         &self,
-        person: PersonId,
+        speaker: Speaker,
         input: &Map<String, Value>,
     ) -> Result<Result<AgentId, Refusal>, StoreError> {
         let attempt = Attempt::read(input);
@@ -94,7 +94,7 @@ impl Flows {
         let wish = self.certificate_wish(&attempt.csr);
         let made = self
             .store
-            .write(move |tx| Box::pin(async move { admit(tx, &key, person, &attempt, &rules, wish, now).await }))
+            .write(move |tx| Box::pin(async move { admit(tx, &key, speaker, &attempt, &rules, wish, now).await }))
             .await?;
         Ok(made.map(|entry| {
             if entry.has_certificate {
@@ -123,6 +123,7 @@ impl Flows {
     pub async fn agents_of(&self, speaker: Speaker) -> Result<Vec<AgentRow>, StoreError> {
         let question = match speaker {
             Speaker::Person(person) => sql::agents_of(person, LISTED_MAX),
+            Speaker::Invited(_, invitation) => sql::agent_invited(invitation),
             Speaker::Agent(agent) => sql::agent(agent),
         };
         Ok(self.store.rows(question).await?.iter().map(sql::agent_row).collect())
@@ -221,17 +222,22 @@ struct Entry {
 async fn admit(
     tx: &mut Tx,
     key: &SecretKey,
-    person: PersonId,
+    speaker: Speaker,
     attempt: &Attempt,
     enrollment: &Enrollment,
     wish: Result<Option<Wish>, &'static str>,
     now: Timestamp,
 ) -> Result<Result<Entry, Refusal>, StoreError> {
-    // Somebody else's invitation is no invitation: the deeplink carries both tokens of the same person.
-    let invitation = sql::invitation(tx, &key.hash(&attempt.invitation_token)).await?.filter(|it| it.person == person);
+    // Somebody else's invitation is no invitation: the deeplink carries both tokens.
+    let is_own = |it: &Invitation| match speaker {
+        Speaker::Person(person) => it.person == person,
+        Speaker::Invited(person, invitation) => (it.person, it.id) == (person, invitation),
+        Speaker::Agent(_) => false,
+    };
+    let invitation = sql::invitation(tx, &key.hash(&attempt.invitation_token)).await?.filter(is_own);
     let Some(mut invitation) = invitation else { return Ok(Err(Refusal::NoInvitation)) };
     // Each address of the person is as good as the one that was invited.
-    if sql::is_further_address(tx, person, &attempt.email).await? {
+    if sql::is_further_address(tx, invitation.person, &attempt.email).await? {
         invitation.email.clone_from(&attempt.email);
     }
     let replaced = match attempt.serial() {

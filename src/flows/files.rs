@@ -239,6 +239,7 @@ fn mime_type(text: &str) -> String {
 fn owner(speaker: Speaker) -> Owner {
     match speaker {
         Speaker::Person(id) => Owner::Person(id),
+        Speaker::Invited(id, invitation) => Owner::Invited(id, invitation),
         Speaker::Agent(id) => Owner::Agent(id),
     }
 }

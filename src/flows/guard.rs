@@ -2,10 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -30,6 +27,8 @@ use crate::{
     mqtt::packet::{Connect, ConnectCode},
 };
 
+pub use crate::guard::budget::{Budget, Share};
+
 /// Connections to the administrators' listener at once.
 const ADMIN_CONNECTIONS_MAX: u32 = 1000;
 /// The answer to a failure leaves at a multiple of this, so that its time does not tell a wrong password from an unknown name.
@@ -41,6 +40,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const RENEWALS_PER_HOUR: u32 = 10;
 /// Those that it may ask for at once.
 const RENEWALS_BURST: u32 = 20;
+
+/// Strangers' part of the memory for bodies of requests: one of so many.
+const STRANGERS_PART: usize = 4;
 
 /// Where somebody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +79,8 @@ pub struct Guard {
     renewals: Mutex<Table<AgentId, Bucket>>,
     proxies: Proxies,
     session_rate: Option<Rate>,
-    bodies: AtomicUsize,
-    bodies_bytes_max: usize,
-    crowded: AtomicU64,
+    /// Bodies of requests: of those with a session, and of strangers, who have a part of their own.
+    bodies: [Arc<Budget>; 2],
 }
 
 impl Guard {
@@ -109,6 +110,7 @@ impl Guard {
             reconnects: Rate::new(limits.reconnects_per_min, MINUTE, limits.reconnects_burst),
             slots,
         });
+        let bodies_max = http.bodies_bytes_max as usize;
         Arc::new(Guard {
             doors: [doors, http_door, admin_door].map(|it| Mutex::new(Door::new(it, now))),
             logins: Mutex::new(logins),
@@ -117,9 +119,7 @@ impl Guard {
             // The settings were checked.
             proxies: Proxies::new(http.proxies().unwrap_or_default()),
             session_rate: Rate::new(limits.address_sessions_per_s, SECOND, limits.address_sessions_burst),
-            bodies: AtomicUsize::new(0),
-            bodies_bytes_max: http.bodies_bytes_max as usize,
-            crowded: AtomicU64::new(0),
+            bodies: [bodies_max, (bodies_max / STRANGERS_PART).max(http.body_bytes_max as usize)].map(Budget::new),
         })
     }
 
@@ -131,36 +131,9 @@ impl Guard {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for so many more bytes of a request's body, until the answer is dropped. `None`: there is none now.
-    pub fn room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
-        let before = self.bodies.fetch_add(bytes, Ordering::Relaxed);
-        let room = Room { guard: self.clone(), bytes };
-        let fits = before.saturating_add(bytes) <= self.bodies_bytes_max;
-        self.crowded.fetch_add(u64::from(!fits), Ordering::Relaxed);
-        fits.then_some(room)
-    }
-}
-
-/// Bytes of a body that are counted as long as this lives.
-#[derive(Debug)]
-pub struct Room {
-    guard: Arc<Guard>,
-    bytes: usize,
-}
-
-impl Room {
-    /// Counts more bytes; false: there is no room for them.
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let Some(more) = self.guard.room(bytes) else { return false };
-        self.bytes += more.bytes;
-        std::mem::forget(more);
-        true
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.guard.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
+    /// What bodies of requests take from: whoever has a session must not suffer from strangers.
+    pub fn bodies(&self, has_session: bool) -> &Arc<Budget> {
+        &self.bodies[usize::from(!has_session)]
     }
 }
 
@@ -363,7 +336,7 @@ impl Flows {
                 Entrance::Admin => {}
             }
         }
-        metrics.crowded_requests.inc_by(self.guard.crowded.swap(0, Ordering::Relaxed));
+        metrics.crowded_requests.inc_by(self.guard.bodies.iter().map(|it| it.refused()).sum());
         let sessions = self.guard.sessions.lock().unwrap_or_else(PoisonError::into_inner).len();
         remembered.push(("session_rates", sessions));
         let renewals = self.guard.renewals.lock().unwrap_or_else(PoisonError::into_inner).len();

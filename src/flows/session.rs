@@ -8,13 +8,14 @@ use crate::{
         passwords::{Crowded, Verdict, heaviest},
         secrets,
     },
-    ids::{AgentId, EntityId, PersonId},
+    ids::{AgentId, EntityId, InvitationId, PersonId},
     mdm::{
         audit::{Action, ActorKind, Subject},
         rights::{Grant, Profile as Role, Scope},
     },
     store::{
         StoreError, audit,
+        enroll::AgentRow,
         session::{self, Owner, Since, Terms},
     },
 };
@@ -25,10 +26,31 @@ const TOUCH_AFTER_MS: i64 = 60_000;
 /// Who speaks in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
-    /// An invited human being, whose profile is the guest's.
+    /// A human being.
     Person(PersonId),
+    /// One with a deeplink: a guest, who has to do with what came of this invitation only.
+    Invited(PersonId, InvitationId),
     /// An enrolled agent.
     Agent(AgentId),
+}
+
+impl Speaker {
+    /// The human being, if it is one.
+    pub fn person(self) -> Option<PersonId> {
+        match self {
+            Speaker::Person(person) | Speaker::Invited(person, _) => Some(person),
+            Speaker::Agent(_) => None,
+        }
+    }
+
+    /// Whether this is who enrolled the agent, and may have its settings.
+    pub fn enrolled(self, agent: &AgentRow) -> bool {
+        match self {
+            Speaker::Person(person) => agent.person == Some(person),
+            Speaker::Invited(_, invitation) => agent.invitation == Some(invitation),
+            Speaker::Agent(_) => false,
+        }
+    }
 }
 
 /// What a session shows of its speaker.
@@ -73,9 +95,9 @@ impl Conversation {
         self.grants.iter().filter(|it| it.profile == role).copied().collect()
     }
 
-    /// The person, be it the speaker or the owner of the speaking agent's invitation.
+    /// Whether this person speaks.
     pub fn is(&self, person: PersonId) -> bool {
-        self.speaker == Speaker::Person(person)
+        self.speaker.person() == Some(person)
     }
 }
 
@@ -171,7 +193,14 @@ impl Flows {
         Ok(Some(match speaker {
             Speaker::Person(person) => {
                 let grants = self.grants(person).await?;
-                self.conversation_of(person, terms, grants).await?
+                self.conversation_of(speaker, terms, grants).await?
+            }
+            Speaker::Invited(person, invitation) => {
+                let to = self.store.row(session::invited_to(invitation)).await?;
+                let entity = to.map(|row| EntityId(row.int("entity_id")));
+                let mut grants = self.grants(person).await?;
+                grants.retain(|it| it.profile == Role::Guest && Some(it.entity) == entity);
+                self.conversation_of(speaker, terms, grants).await?
             }
             Speaker::Agent(agent) => {
                 let entity = self.agent(agent).await?.map_or(EntityId::ROOT, |it| it.entity);
@@ -193,7 +222,7 @@ impl Flows {
     /// A profile or an entity that was taken away is not active any more.
     async fn conversation_of(
         &self,
-        person: PersonId,
+        speaker: Speaker,
         mut terms: Terms,
         grants: Vec<Grant>,
     ) -> Result<Conversation, StoreError> {
@@ -208,7 +237,7 @@ impl Flows {
         }
         let scope = Scope::of(&own, terms.narrowed);
         let entity = terms.narrowed.map(|it| it.0).or(own.first().map(|it| it.entity)).unwrap_or(EntityId::ROOT);
-        Ok(Conversation { speaker: Speaker::Person(person), role: terms.profile, grants, scope, entity, terms })
+        Ok(Conversation { speaker, role: terms.profile, grants, scope, entity, terms })
     }
 
     /// Makes another profile the active one. `false`: the person has no such profile, or the session may not have it.
@@ -276,6 +305,7 @@ impl Flows {
         let terms = Terms::read(&row);
         Ok(Owner::read(&row).map(|owner| match owner {
             Owner::Person(id) => (Speaker::Person(id), terms),
+            Owner::Invited(id, invitation) => (Speaker::Invited(id, invitation), terms),
             Owner::Agent(id) => (Speaker::Agent(id), terms),
         }))
     }
@@ -295,7 +325,7 @@ impl Flows {
     /// The database failed.
     pub async fn profile(&self, speaker: Speaker) -> Result<Profile, StoreError> {
         Ok(match speaker {
-            Speaker::Person(person) => {
+            Speaker::Person(person) | Speaker::Invited(person, _) => {
                 self.store.row(session::person(person)).await?.map_or_else(Profile::default, |row| Profile {
                     name: row.text("email"),
                     firstname: row.text("firstname"),

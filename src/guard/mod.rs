@@ -2,6 +2,7 @@
 //! clock of its own, no waiting: who asks says what time it is and does what the answer says.
 
 pub mod bucket;
+pub mod budget;
 pub mod door;
 pub mod logins;
 pub mod proxies;

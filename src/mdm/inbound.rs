@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     clock::Timestamp,
     ids::{ConnectionNumber, TaskId},
-    mdm::{agent::Agent, change::Change, inventory, policy},
+    mdm::{agent::Agent, change::Change, inventory, policy, weight},
 };
 
 /// Entries that we read in one report of the old `updateStatus` form.
@@ -14,6 +14,11 @@ pub const UPDATES_MAX: usize = 256;
 
 /// Longest version of an agent, in bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
+
+/// Longest report of being online, in bytes; the longest spelling has about 20.
+const ONLINE_BYTES_MAX: usize = 1024;
+/// Memory that a report may become when it is read, in bytes.
+const TREE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What arrived.
 #[derive(Debug, Clone, Copy)]
@@ -205,10 +210,16 @@ fn answer(agent: &Agent, heard: &Heard, command: &'static str, mut changes: Vec<
 }
 
 fn json<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
+    if weight::of_tree(payload) > TREE_BYTES_MAX {
+        return Err(Malformed::Large);
+    }
     serde_json::from_slice(payload).map_err(|_| Malformed::Json)
 }
 
 fn spelled_online(payload: &[u8]) -> Result<Option<bool>, Malformed> {
+    if payload.len() > ONLINE_BYTES_MAX {
+        return Err(Malformed::Large);
+    }
     if let Ok(value) = serde_json::from_slice::<Value>(payload) {
         let Value::Object(report) = value else { return Err(Malformed::Json) };
         return Ok(match report.get("online") {

@@ -47,6 +47,9 @@ fn online_in_every_spelling() {
     check("Status/Online", "{}", Ok(&[SEEN]));
     check("Status/Online", "true", Err(Malformed::Json));
     check("Status/Online", "{ online: maybe }", Err(Malformed::Json));
+    let bomb = format!(r#"{{"online":true,"x":[{}0]}}"#, r#"{"":0},"#.repeat(100_000));
+    check("Status/Online", &bomb, Err(Malformed::Large));
+    check("Status/Geolocation", &bomb, Err(Malformed::Large));
     check("Status/Online", "", Err(Malformed::Json));
 }
 

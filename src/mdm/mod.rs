@@ -15,3 +15,4 @@ pub mod package;
 pub mod policy;
 pub mod rights;
 pub mod version;
+pub mod weight;

@@ -35,6 +35,8 @@ pub struct AgentRow {
     pub fleet: FleetId,
     /// Who was invited; none for imported agents.
     pub person: Option<PersonId>,
+    /// With what it enrolled.
+    pub invitation: Option<InvitationId>,
     /// Address of the person.
     pub name: String,
     /// Version of the agent software.
@@ -65,7 +67,7 @@ pub struct AgentRow {
 
 const AGENT_COLUMNS: &str = "select agent_id, entity_id, coalesce(topic_entity_id, entity_id) as topic_entity_id, serial, computer_id, fleet_id, person_id, name, version, mdm_type, \
      has_system_permission, enroll_status, lock_wish, wipe, is_online, last_contact, notification_type, notification_token, \
-     certificate, created_at from agent";
+     certificate, created_at, invitation_id from agent";
 
 /// Asks for one agent.
 pub fn agent(agent: AgentId) -> Statement {
@@ -80,7 +82,12 @@ pub fn agents_of(person: PersonId, limit: i64) -> Statement {
     )
 }
 
-/// Reads an answer to [`agent`] or [`agents_of`].
+/// Asks for the agent that enrolled with this invitation.
+pub fn agent_invited(invitation: InvitationId) -> Statement {
+    Statement::new(format!("{AGENT_COLUMNS} where invitation_id = $1"), [int(invitation.0)])
+}
+
+/// Reads an answer to [`agent`], [`agents_of`] or [`agent_invited`].
 pub fn agent_row(row: &Row) -> AgentRow {
     AgentRow {
         id: AgentId(row.int("agent_id")),
@@ -90,6 +97,7 @@ pub fn agent_row(row: &Row) -> AgentRow {
         computer: ComputerId(row.int("computer_id")),
         fleet: FleetId(row.int("fleet_id")),
         person: row.opt_int("person_id").map(PersonId),
+        invitation: row.opt_int("invitation_id").map(InvitationId),
         name: row.text("name"),
         version: row.text("version"),
         mdm_type: row.text("mdm_type"),
@@ -293,7 +301,8 @@ pub async fn new_agent(
     let invitation = &accepted.invitation;
     let insert = Statement::new(
         "insert into agent (entity_id, serial, computer_id, fleet_id, person_id, name, version, mdm_type, \
-         has_system_permission, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning agent_id",
+         has_system_permission, created_at, invitation_id) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         returning agent_id",
         [
             int(invitation.entity.0),
             text(accepted.serial.as_str()),
@@ -305,6 +314,7 @@ pub async fn new_agent(
             text(accepted.mdm_type),
             Value::Bool(Some(attempt.has_system_permission)),
             int(now.0),
+            int(invitation.id.0),
         ],
     );
     let agent = returned(tx, insert).await.map(|row| AgentId(row.int("agent_id")))?;

@@ -207,7 +207,8 @@ impl Store {
     }
 }
 
-/// The entities whose items the owner of a session sees: an agent those of its entity and of the entities above it; a
+/// The entities whose items the owner of a session sees: an agent those of its entity and of the entities above it;
+/// whoever shows an invitation those that its agent would see; a
 /// person likewise for every entity that he was invited to or has a profile on, and with a profile that is recursive and
 /// not a guest's those of the entities below as well.
 fn visible_to(owner: Owner) -> &'static str {
@@ -215,6 +216,12 @@ fn visible_to(owner: Owner) -> &'static str {
         Owner::Agent(_) => {
             "with recursive seen (entity_id, below) as ( \
              select entity_id, false from agent where agent_id = $2 \
+             union select e.parent_id, false from entity e join seen s on s.entity_id = e.entity_id where e.parent_id is not null)"
+        }
+        Owner::Invited(..) => {
+            "with recursive seen (entity_id, below) as ( \
+             select entity_id, false from invitation where invitation_id = $2 \
+             union select entity_id, false from agent where invitation_id = $2 \
              union select e.parent_id, false from entity e join seen s on s.entity_id = e.entity_id where e.parent_id is not null)"
         }
         Owner::Person(_) => {
@@ -239,6 +246,7 @@ fn owner_id(owner: Owner) -> Value {
     match owner {
         Owner::Agent(id) => id.0.into(),
         Owner::Person(id) => id.0.into(),
+        Owner::Invited(_, invitation) => invitation.0.into(),
     }
 }
 

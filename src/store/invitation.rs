@@ -271,7 +271,7 @@ pub async fn seal(tx: &mut Tx, it: Unsealed, invitation_hash: &str, user_hash: &
         [it.id.0.into(), invitation_hash.into()],
     ))
     .await?;
-    session::add_token(tx, Owner::Person(it.person), user_hash, it.at).await
+    session::add_token(tx, Owner::Invited(it.person, it.id), user_hash, it.at).await
 }
 
 /// Asks for the mail once more, from its first attempt on.

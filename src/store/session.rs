@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, EntityId, PersonId},
+    ids::{AgentId, EntityId, InvitationId, PersonId},
     mdm::rights::{Grant, Profile},
 };
 
@@ -17,8 +17,10 @@ pub const TOKENS_PER_PERSON_MAX: i64 = 1000;
 /// Whose token or session it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// An invited human being.
+    /// A human being.
     Person(PersonId),
+    /// One who shows no more than an invitation: whoever invites an address, or finds a deeplink, has that as well.
+    Invited(PersonId, InvitationId),
     /// An enrolled agent.
     Agent(AgentId),
 }
@@ -27,14 +29,24 @@ impl Owner {
     /// The column, and its value.
     fn column(self) -> (&'static str, Value) {
         match self {
-            Owner::Person(id) => ("person_id", Value::Int(Some(id.0))),
+            Owner::Person(id) | Owner::Invited(id, _) => ("person_id", Value::Int(Some(id.0))),
             Owner::Agent(id) => ("agent_id", Value::Int(Some(id.0))),
         }
     }
 
-    /// Reads an answer that has both columns.
+    fn invitation(self) -> Value {
+        match self {
+            Owner::Invited(_, invitation) => Value::Int(Some(invitation.0)),
+            Owner::Person(_) | Owner::Agent(_) => Value::Int(None),
+        }
+    }
+
+    /// Reads an answer that has the three columns.
     pub fn read(row: &Row) -> Option<Owner> {
-        let person = row.opt_int("person_id").map(|it| Owner::Person(PersonId(it)));
+        let person = row.opt_int("person_id").map(PersonId).map(|person| match row.opt_int("invitation_id") {
+            Some(invitation) => Owner::Invited(person, InvitationId(invitation)),
+            None => Owner::Person(person),
+        });
         person.or_else(|| row.opt_int("agent_id").map(|it| Owner::Agent(AgentId(it))))
     }
 }
@@ -68,7 +80,7 @@ impl Terms {
 /// Asks whose API token this is, and for which profile it is good.
 pub fn token_owner(token_hash: &str, now: Timestamp) -> Statement {
     Statement::new(
-        "select t.person_id, t.agent_id, t.limited_to from api_token t left join person p on p.person_id = t.person_id \
+        "select t.person_id, t.agent_id, t.invitation_id, t.limited_to from api_token t left join person p on p.person_id = t.person_id \
          where t.token_hash = $1 and (t.expires_at is null or t.expires_at > $2) and coalesce(p.is_active, true)",
         [text(token_hash), int(now.0)],
     )
@@ -86,7 +98,7 @@ pub struct Since {
 /// Asks whose session this is, if it still holds.
 pub fn session_owner(token_hash: &str, since: Since) -> Statement {
     Statement::new(
-        "select s.person_id, s.agent_id, s.used_at, s.profile, s.limited_to, s.entity_id, s.is_recursive \
+        "select s.person_id, s.agent_id, s.invitation_id, s.used_at, s.profile, s.limited_to, s.entity_id, s.is_recursive \
          from http_session s left join person p on p.person_id = s.person_id \
          where s.token_hash = $1 and s.used_at > $2 and s.created_at > $3 and coalesce(p.is_active, true)",
         [text(token_hash), int(since.used.0), int(since.opened.0)],
@@ -125,10 +137,10 @@ async fn insert_token(
     let limited_to = Value::Text(limited_to.map(|it| it.as_str().into()));
     tx.execute(Statement::new(
         format!(
-            "insert into api_token (token_hash, {column}, created_at, limited_to) values ($1, $2, $3, $4) \
+            "insert into api_token (token_hash, {column}, created_at, limited_to, invitation_id) values ($1, $2, $3, $4, $5) \
              on conflict do nothing"
         ),
-        [text(token_hash), id.clone(), int(now.0), limited_to],
+        [text(token_hash), id.clone(), int(now.0), limited_to, owner.invitation()],
     ))
     .await?;
     tx.execute(Statement::new(
@@ -159,10 +171,10 @@ pub async fn open(
     let limited_to = Value::Text(terms.limited_to.map(|it| it.as_str().into()));
     tx.execute(Statement::new(
         format!(
-            "insert into http_session (token_hash, {column}, created_at, used_at, profile, limited_to) \
-             values ($1, $2, $3, $3, $4, $5)"
+            "insert into http_session (token_hash, {column}, created_at, used_at, profile, limited_to, invitation_id) \
+             values ($1, $2, $3, $3, $4, $5, $6)"
         ),
-        [text(token_hash), id.clone(), int(now.0), text(terms.profile.as_str()), limited_to],
+        [text(token_hash), id.clone(), int(now.0), text(terms.profile.as_str()), limited_to, owner.invitation()],
     ))
     .await?;
     tx.execute(Statement::new(
@@ -209,6 +221,11 @@ pub fn grants(person: PersonId) -> Statement {
 pub fn grant(row: &Row) -> Option<Grant> {
     let profile = Profile::parse(&row.text("profile"))?;
     Some(Grant { profile, entity: EntityId(row.int("entity_id")), is_recursive: row.flag("is_recursive") })
+}
+
+/// Asks where an invitation invites to.
+pub fn invited_to(invitation: InvitationId) -> Statement {
+    Statement::new("select entity_id from invitation where invitation_id = $1", [int(invitation.0)])
 }
 
 /// Ends a session.

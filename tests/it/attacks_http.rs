@@ -214,6 +214,22 @@ async fn a_body_that_is_far_too_large_is_refused_when_it_is_announced() {
 }
 
 #[tokio::test]
+async fn a_body_of_tiny_objects_is_refused_before_it_becomes_a_tree() {
+    let server = Server::start().await;
+    let known = server.enrolled("KNOWN").await;
+    let bomb = format!(r#"{{"user_token":"x","input":[{}0]}}"#, r#"{"":0},"#.repeat(600_000));
+    let before = server.resident_kib();
+    let client = reqwest::Client::new();
+    for _ in 0..3 {
+        let answer = client.post(format!("{}/initSession", server.http_url())).body(bomb.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 413);
+    }
+    assert!(server.resident_kib() < before + (48 << 10), "{} KiB, before {before}", server.resident_kib());
+    // It costs no room that others need.
+    Http::of(&server).session(&api_token(&known)).await;
+}
+
+#[tokio::test]
 async fn bodies_beyond_what_memory_may_hold_are_asked_to_come_again() {
     let limits = [("MDMQ_HTTP__BODY_BYTES_MAX", "1000000"), ("MDMQ_HTTP__BODIES_BYTES_MAX", "1500000")];
     let server = Server::with(&limits).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Server,
-    enrollment::{Http, Invitation, Profile, enroll_with},
+    enrollment::{self, Http, Invitation, Profile, enroll_with},
     mailbox::{Mailbox, Manners},
     postgres::fresh_database,
     server::rows,
@@ -290,4 +290,42 @@ async fn a_server_with_wrong_mail_settings_does_not_start() {
         assert_eq!(code, Some(1), "{complaint}");
         assert!(complaint.contains(words), "{key}: {complaint}");
     }
+}
+
+#[tokio::test]
+async fn whoever_invites_somebody_has_nothing_to_do_with_his_other_devices() {
+    let server = Server::start().await;
+    server.cli(&["entity", "add", "theirs", "--id", "1"]).await;
+    server.cli(&["entity", "add", "others", "--id", "2"]).await;
+    // The same address, invited by two tenants.
+    let theirs = enrollment::invite(&server, "ADA", 1).await;
+    let others = enrollment::invite(&server, "ADA", 2).await;
+    let phone = enroll_with(&server, "ADA", &Profile { entity: 1, ..Profile::android() }, &theirs).await;
+    let id = phone.settings["id"].as_i64().unwrap();
+    let http = Http::of(&server);
+    let (owner, stranger) = (http.session(&theirs.user_token).await, http.session(&others.user_token).await);
+    let path = format!("/PluginFlyvemdmAgent/{id}");
+
+    assert_eq!(http.get("/PluginFlyvemdmAgent", &owner).await.1.as_array().unwrap().len(), 1);
+    assert_eq!(http.get("/PluginFlyvemdmAgent", &stranger).await, (200, json!([])));
+    assert_eq!(http.get(&path, &owner).await.0, 200);
+    let (status, body) = http.get(&path, &stranger).await;
+    assert_eq!((status, body["mqttpasswd"].is_null()), (401, true), "{body}");
+    let (_, entities) = http.get("/getMyEntities", &stranger).await;
+    assert_eq!(entities["myentities"], json!([{ "id": 2, "name": "others" }]));
+
+    // One tenant's link and another's invitation do not go together.
+    let mixed = Invitation { invitation_token: theirs.invitation_token.clone(), ..others };
+    let input = enrollment::enrollment_input("ADA-2", &Profile::android(), &mixed);
+    let (status, refused) =
+        http.send("POST", "/PluginFlyvemdmAgent", &stranger, Some(&json!({ "input": input }))).await;
+    assert_eq!(status, 400, "{refused}");
+
+    // Taking the invitation back takes nothing from the agent, and gives nobody more.
+    let made = server.cli(&["invitation", "list"]).await;
+    for row in rows(&made) {
+        server.cli(&["invitation", "remove", &row["id"].to_string()]).await;
+    }
+    assert_eq!(http.get(&path, &http.session(&theirs.user_token).await).await.0, 200);
+    assert_eq!(http.get(&path, &stranger).await.0, 401);
 }

@@ -41,16 +41,16 @@ fn inputs(request: &Request) -> Result<(Vec<&Input>, bool), ApiError> {
 pub async fn enroll(flows: &Flows, request: &Request) -> Result<Response, ApiError> {
     let speaker = speaker(flows, request).await?;
     let (inputs, is_list) = inputs(request)?;
-    let Speaker::Person(person) = speaker else {
+    if let Speaker::Agent(_) = speaker {
         let message = "You don't have permission to perform this action.";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "ERROR_GLPI_ADD", message));
-    };
+    }
     let mut results = Vec::new();
     let mut refusal = None;
     let mut last = None;
     let mut is_wrong_secret = false;
     for input in inputs {
-        match on_behalf(actor_of(&speaker), flows.enroll(person, input)).await? {
+        match on_behalf(actor_of(&speaker), flows.enroll(speaker, input)).await? {
             Ok(agent) => {
                 last = Some(agent);
                 results.push(json!({"id": agent, "message": ""}));
@@ -106,8 +106,7 @@ pub async fn show(flows: &Flows, request: &Request) -> Result<Response, ApiError
     let agent = flows.agent(AgentId(id)).await?.ok_or_else(ApiError::no_item)?;
     let mut body = columns(flows, &agent);
     if Speaker::Agent(agent.id) != speaker {
-        let is_owner = agent.person.is_some_and(|person| Speaker::Person(person) == speaker);
-        if !is_owner {
+        if !speaker.enrolled(&agent) {
             return Err(ApiError::no_right());
         }
         // HEAD would make a password that nobody sees.

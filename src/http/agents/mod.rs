@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{DefaultBodyLimit, Request as HttpRequest, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -35,7 +35,7 @@ mod tests;
 mod welcome;
 
 pub use agent::number;
-use request::Request;
+use request::{Request, SMALL_BYTES};
 
 /// The API for agents, under all its base paths, and the page for people who were invited.
 pub fn router(flows: Arc<Flows>) -> Router {
@@ -78,19 +78,38 @@ async fn answer(State(api): State<Api>, request: HttpRequest) -> Response {
     }
     let bytes_max = usize::try_from(flows.config.http.body_bytes_max).unwrap_or(usize::MAX);
     let origin = visitor::origin(request.extensions());
-    let answer = match Request::read(request, bytes_max, &flows.guard).await {
-        Ok(request) => login::guarded(&api, origin, &request).await,
-        Err(error) => Err(error),
+    let (bare, body_bytes) = (bare(&request), request.body().size_hint().upper());
+    let answer = async {
+        let has_session = has_session(flows, bare, body_bytes).await?;
+        let request = Request::read(request, bytes_max, flows.guard.bodies(has_session)).await?;
+        login::guarded(&api, origin, &request).await
     };
-    answer.unwrap_or_else(ApiError::into_response)
+    answer.await.unwrap_or_else(ApiError::into_response)
+}
+
+/// Whether a request that may have a large body has a session, as far as its head says.
+async fn has_session(flows: &Flows, bare: HttpRequest, body_bytes: Option<u64>) -> Result<bool, ApiError> {
+    if body_bytes.is_some_and(|it| it <= SMALL_BYTES as u64) {
+        return Ok(false);
+    }
+    let token = Request::read(bare, 0, flows.guard.bodies(false)).await?.text("session_token");
+    Ok(!token.is_empty() && flows.speaker(&token).await?.is_some())
+}
+
+/// The head of a request.
+fn bare(request: &HttpRequest) -> HttpRequest {
+    let mut bare = HttpRequest::new(Body::empty());
+    bare.method_mut().clone_from(request.method());
+    bare.uri_mut().clone_from(request.uri());
+    bare.headers_mut().clone_from(request.headers());
+    bare
 }
 
 /// A content that streams to the disk: the speaker is found before the first byte is read.
 async fn upload(api: &Api, request: HttpRequest) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
-    let head = Request::read(HttpRequest::from_parts(parts.clone(), Body::empty()), 0, &api.flows.guard).await?;
+    let head = Request::read(bare(&request), 0, api.flows.guard.bodies(false)).await?;
     let talk = conversation(&api.flows, &head).await?;
-    let taken = items::upload::take(&api.flows, &head, &talk, HttpRequest::from_parts(parts, body));
+    let taken = items::upload::take(&api.flows, &head, &talk, request);
     on_behalf(actor_of(&talk.speaker), taken).await
 }
 
@@ -177,7 +196,7 @@ async fn is_for_devices(flows: &Flows, request: &Request) -> Result<bool, ApiErr
 /// Who speaks, as the audit knows him.
 fn actor_of(speaker: &Speaker) -> Actor {
     let (kind, name) = match speaker {
-        Speaker::Person(person) => (ActorKind::Person, person.to_string()),
+        Speaker::Person(person) | Speaker::Invited(person, _) => (ActorKind::Person, person.to_string()),
         Speaker::Agent(agent) => (ActorKind::Device, agent.to_string()),
     };
     Actor { kind, name, peer: audit::actor().peer }

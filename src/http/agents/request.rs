@@ -11,12 +11,18 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use crate::{
-    flows::guard::{Guard, Room},
+    flows::guard::{Budget, Share},
     http::error::ApiError,
+    mdm::weight,
 };
 
 /// A body over the limit is read on and thrown away up to this multiple of the limit, so that the client gets to read its answer.
 const DRAINED_TIMES_MAX: usize = 2;
+
+/// A body of so many bytes takes nothing from the memory that all share: there are only so many connections.
+pub const SMALL_BYTES: usize = 4096;
+/// Nor does the tree that becomes of it, up to so many bytes.
+const SMALL_TREE_BYTES: usize = 16 * 1024;
 
 /// What an agent asks.
 #[derive(Clone)]
@@ -33,8 +39,8 @@ pub struct Request {
     pub bare_body: Option<String>,
     /// As they came.
     pub headers: HeaderMap,
-    /// The room that the body takes, until the request is answered.
-    _room: Option<Arc<Room>>,
+    /// The memory that the body takes, until the request is answered.
+    _share: Option<Arc<Share>>,
 }
 
 impl std::fmt::Debug for Request {
@@ -52,7 +58,7 @@ impl Request {
     pub async fn read(
         request: HttpRequest<Body>,
         body_bytes_max: usize,
-        guard: &Arc<Guard>,
+        bodies: &Arc<Budget>,
     ) -> Result<Request, ApiError> {
         let (parts, body) = request.into_parts();
         let mut params = Map::new();
@@ -62,7 +68,12 @@ impl Request {
         if body.size_hint().lower() > refused_at as u64 {
             return Err(too_large());
         }
-        let (body, room) = read_body(body, body_bytes_max, guard).await?;
+        let (body, mut share) = read_body(body, body_bytes_max, bodies).await?;
+        // A text of tiny objects becomes a hundred times as much.
+        let beyond = weight::of_tree(&body).saturating_sub(SMALL_TREE_BYTES);
+        if !share.as_mut().is_none_or(|it| it.grow(beyond)) {
+            return Err(if beyond > bodies.bytes_max() { too_large() } else { ApiError::crowded() });
+        }
         let text = decoded(body);
         let mut bare_body = None;
         if !text.trim().is_empty() {
@@ -73,8 +84,8 @@ impl Request {
         }
         merge_headers(&mut params, &parts.headers);
         let path = path_behind_base(parts.uri.path());
-        let _room = room.map(Arc::new);
-        Ok(Request { method: parts.method, path, params, query, bare_body, headers: parts.headers, _room })
+        let _share = share.map(Arc::new);
+        Ok(Request { method: parts.method, path, params, query, bare_body, headers: parts.headers, _share })
     }
 
     /// A parameter as text; "" when it is absent or no scalar.
@@ -123,26 +134,31 @@ fn too_large() -> ApiError {
 }
 
 /// Up to the limit, and as long as there is room. What is beyond is thrown away as it comes.
-async fn read_body(mut body: Body, bytes_max: usize, guard: &Arc<Guard>) -> Result<(Vec<u8>, Option<Room>), ApiError> {
-    let (mut bytes, mut room, mut total, mut is_crowded) = (Vec::new(), guard.room(0), 0_usize, false);
+async fn read_body(
+    mut body: Body,
+    bytes_max: usize,
+    bodies: &Arc<Budget>,
+) -> Result<(Vec<u8>, Option<Share>), ApiError> {
+    let (mut bytes, mut share, mut total, mut is_crowded) = (Vec::new(), bodies.take(0), 0_usize, false);
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let Ok(data) = frame.map_err(|_| ApiError::bad_request())?.into_data() else { continue };
         total = total.saturating_add(data.len());
         if total > bytes_max.saturating_mul(DRAINED_TIMES_MAX) {
             break;
         }
-        let is_kept = total <= bytes_max && room.as_mut().is_some_and(|it| it.grow(data.len()));
+        let beyond = total.saturating_sub(SMALL_BYTES);
+        let is_kept = total <= bytes_max && share.as_mut().is_some_and(|it| it.grow(beyond - it.bytes()));
         if is_kept {
             bytes.extend_from_slice(&data);
         } else {
             is_crowded |= total <= bytes_max;
-            (bytes, room) = (Vec::new(), None);
+            (bytes, share) = (Vec::new(), None);
         }
     }
     if total > bytes_max {
         return Err(too_large());
     }
-    if is_crowded { Err(ApiError::crowded()) } else { Ok((bytes, room)) }
+    if is_crowded { Err(ApiError::crowded()) } else { Ok((bytes, share)) }
 }
 
 /// Android writes the low byte of every character: what is not UTF-8 is ISO-8859-1.

@@ -22,7 +22,7 @@ use crate::{
 /// The active profile of the session.
 fn active(talk: &Conversation) -> (i64, &'static str) {
     match talk.speaker {
-        Speaker::Person(_) => (talk.role.number(), talk.role.title()),
+        Speaker::Person(_) | Speaker::Invited(..) => (talk.role.number(), talk.role.title()),
         Speaker::Agent(_) => (AGENT_PROFILE, AGENT_PROFILE_TITLE),
     }
 }
@@ -73,7 +73,7 @@ pub async fn show(flows: &Flows, request: &Request) -> Result<Response, ApiError
     let profile = flows.profile(talk.speaker).await?;
     let (id, name) = active(&talk);
     let glpi_id = match talk.speaker {
-        Speaker::Person(person) => person.0,
+        Speaker::Person(person) | Speaker::Invited(person, _) => person.0,
         Speaker::Agent(agent) => agent.0,
     };
     let guest = Profile::Guest.number();
@@ -118,7 +118,7 @@ pub async fn change_profile(flows: &Flows, request: &Request) -> Result<Response
     }
     let is_active = wanted.parse() == Ok(active(&talk).0);
     let is_changed = match (talk.speaker, wanted.parse().ok().and_then(Profile::numbered)) {
-        (Speaker::Person(_), Some(profile)) if !is_active => {
+        (Speaker::Person(_) | Speaker::Invited(..), Some(profile)) if !is_active => {
             flows.become_profile(&request.text("session_token"), &talk, profile).await?
         }
         _ => is_active,
@@ -162,7 +162,7 @@ pub async fn my_entities(flows: &Flows, request: &Request) -> Result<Response, A
     let talk = conversation(flows, request).await?;
     let scope = match talk.speaker {
         Speaker::Agent(_) => talk.scope,
-        Speaker::Person(_) => Scope::of(&talk.grants_of(talk.role), None),
+        Speaker::Person(_) | Speaker::Invited(..) => Scope::of(&talk.grants_of(talk.role), None),
     };
     let entities = flows.store.entities_within(&scope).await?;
     let list: Vec<Value> = entities.iter().map(|(id, name)| json!({"id": id, "name": name})).collect();
@@ -194,7 +194,7 @@ async fn profiles(flows: &Flows, talk: &Conversation) -> Result<Vec<Value>, ApiE
 async fn profile_of(flows: &Flows, talk: &Conversation, profile: Profile) -> Result<Value, ApiError> {
     let (id, title) = match talk.speaker {
         Speaker::Agent(_) => active(talk),
-        Speaker::Person(_) => (profile.number(), profile.title()),
+        Speaker::Person(_) | Speaker::Invited(..) => (profile.number(), profile.title()),
     };
     let mut entities = Vec::new();
     for grant in talk.grants_of(profile) {

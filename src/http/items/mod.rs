@@ -87,7 +87,7 @@ impl Asked<'_> {
     fn sight(&self, purpose: Purpose) -> Sight {
         let agent = match self.talk.speaker {
             Speaker::Agent(agent) => Some(agent),
-            Speaker::Person(_) => None,
+            Speaker::Person(_) | Speaker::Invited(..) => None,
         };
         Sight { purpose, scope: self.talk.scope.clone(), agent, now: self.flows.clock.now() }
     }
@@ -103,7 +103,7 @@ impl Asked<'_> {
             Speaker::Agent(_) => verb == Verb::Read && of.is_read_by_agents(),
             // What everybody sees is changed by those who see everything.
             Speaker::Person(_) if verb != Verb::Read && of.is_shared() && self.talk.scope != Scope::Everything => false,
-            Speaker::Person(_) => of.rights.allow(self.talk.role, verb),
+            Speaker::Person(_) | Speaker::Invited(..) => of.rights.allow(self.talk.role, verb),
         }
     }
 

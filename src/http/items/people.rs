@@ -77,7 +77,7 @@ pub async fn is_self(asked: &Asked<'_>, of: &ItemType, id: i64) -> Result<bool, 
         return Ok(false);
     }
     Ok(match asked.talk.speaker {
-        Speaker::Person(person) => person.0 == id,
+        Speaker::Person(person) | Speaker::Invited(person, _) => person.0 == id,
         Speaker::Agent(agent) => {
             let agent = asked.flows.agent(agent).await?;
             agent.and_then(|it| it.person).is_some_and(|person| person.0 == id)
