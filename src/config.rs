@@ -297,6 +297,9 @@ impl Config {
         if self.mqtt.inflight_max == 0 || self.mqtt.packet_bytes_max < 1024 {
             return Err("mqtt.inflight_max must be at least 1 and mqtt.packet_bytes_max at least 1024".into());
         }
+        if self.mqtt.unfinished_bytes_max < self.mqtt.packet_bytes_max {
+            return Err("mqtt.unfinished_bytes_max must be at least mqtt.packet_bytes_max".into());
+        }
         unwise.extend(self.mqtt.check_client_certificates()?);
         if self.mqtt.connect_bytes_max < 1024 {
             return Err("mqtt.connect_bytes_max must be at least 1024".into());

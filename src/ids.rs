@@ -132,7 +132,7 @@ impl fmt::Display for Address {
 }
 
 /// Where a connection comes from, as limits count: an IPv4 address, or the /64 of an IPv6 address, which one customer has to himself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(IpAddr);
 
 impl Origin {

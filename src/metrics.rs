@@ -76,7 +76,8 @@ pub struct TableName {
 pub struct TurnedAway {
     /// `mqtt`, `http` or `admin`.
     pub listener: &'static str,
-    /// `full`, `address_full`, `handshakes`, `address_handshakes`, `rate`, `address_rate`, `banned`.
+    /// `full`, `address_full`, `handshakes`, `address_handshakes`, `rate`, `address_rate`, `banned`, `displaced` (it made room for
+    /// another one).
     pub reason: &'static str,
 }
 
@@ -100,7 +101,7 @@ pub struct Metrics {
     pub turned_away: Family<TurnedAway, Counter>,
     /// Open sockets by listener, whoever they are; refreshed when scraped.
     pub sockets: Family<Listener, Gauge>,
-    /// TLS handshakes in progress by listener; refreshed when scraped.
+    /// Clients that shake hands or, over MQTT, have not said CONNECT yet, by listener; refreshed when scraped.
     pub shaking_hands: Family<Listener, Gauge>,
     /// Failed logins: `mqtt`, `http`, `admin`.
     pub failed_logins: Family<Listener, Counter>,
@@ -273,7 +274,7 @@ impl Metrics {
         it.register("tls_handshakes", "TLS handshakes by outcome", self.handshakes.clone());
         it.register("connections_turned_away", "Connections closed before a byte was read", self.turned_away.clone());
         it.register("open_sockets", "Open sockets by listener", self.sockets.clone());
-        it.register("tls_handshakes_in_progress", "TLS handshakes in progress by listener", self.shaking_hands.clone());
+        it.register("tls_handshakes_in_progress", "Clients that shake hands or, over MQTT, have not said CONNECT yet", self.shaking_hands.clone());
         it.register("failed_logins", "Failed logins by listener", self.failed_logins.clone());
         it.register("banned_logins", "Logins refused without a look because their address is banned", self.banned_logins.clone());
         it.register("bans", "Bans of addresses that began", self.bans.clone());

@@ -16,9 +16,9 @@ pub struct Limits {
     pub address_connects_burst: u32,
     /// Open connections of one address.
     pub address_connections_max: u32,
-    /// TLS handshakes in progress.
+    /// Clients that shake hands or, over MQTT, have not said CONNECT yet.
     pub handshakes_max: u32,
-    /// TLS handshakes in progress of one address.
+    /// Those of one address.
     pub address_handshakes_max: u32,
     /// Failed logins of one address per minute; more ban the address.
     pub failed_logins_per_min: u32,

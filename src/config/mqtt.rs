@@ -57,6 +57,9 @@ pub struct Mqtt {
     pub connections_max: u32,
     /// Largest packet that a client may send, in bytes.
     pub packet_bytes_max: u32,
+    /// Bytes of packets that have begun to arrive and are not complete, over all devices, and as many over all service accounts; strangers
+    /// have a quarter. Whoever needs more is disconnected. The first 16 KiB of each client (of a stranger: 4 KiB) are not counted.
+    pub unfinished_bytes_max: u32,
     /// Messages that wait for one client before further ones are dropped and counted.
     pub queue_messages_max: u32,
     /// Bytes that wait for one client before further messages are dropped and counted.
@@ -103,6 +106,7 @@ impl Default for Mqtt {
             implicit_subscription_after_s: 10,
             connections_max: 200_000,
             packet_bytes_max: 4 << 20,
+            unfinished_bytes_max: 128 << 20,
             queue_messages_max: 10_000,
             queue_bytes_max: 64 << 20,
             inflight_max: 100,

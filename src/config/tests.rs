@@ -40,6 +40,7 @@ fn settings_that_cannot_work_are_named() {
     check(|c| c.mqtt.handshake_timeout_s = 0, "mqtt.handshake_timeout_s");
     check(|c| c.http.request_timeout_s = 0, "http.request_timeout_s");
     check(|c| c.http.bodies_bytes_max = 10, "http.bodies_bytes_max");
+    check(|c| c.mqtt.unfinished_bytes_max = 10, "mqtt.unfinished_bytes_max");
     check(|c| c.http.public_url = "http://x/".into(), "http.public_url");
     check(|c| c.http.trusted_proxies = vec!["10.0.0.0/8".into(), "proxy".into()], "http.trusted_proxies: \"proxy\"");
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{
@@ -17,7 +18,7 @@ use crate::{
     config::Config,
     guard::{
         bucket::{Bucket, Rate},
-        door::{Door, DoorLimits, Turned},
+        door::{Door, DoorLimits, Stay, Turned},
         logins::{Account, LoginLimits, Logins},
         proxies::Proxies,
         table::Table,
@@ -41,7 +42,7 @@ const RENEWALS_PER_HOUR: u32 = 10;
 /// Those that it may ask for at once.
 const RENEWALS_BURST: u32 = 20;
 
-/// Strangers' part of the memory for bodies of requests: one of so many.
+/// Strangers' part of the memory for bodies of requests, and of that for packets: one of so many.
 const STRANGERS_PART: usize = 4;
 
 /// Where somebody comes in.
@@ -71,9 +72,20 @@ impl Entrance {
     }
 }
 
+/// Who begins to say something over MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Somebody who was not let in yet.
+    Stranger,
+    /// A device.
+    Device,
+    /// A service account.
+    Service,
+}
+
 /// What is known of strangers. Locks are held for a look into a table, never while waiting.
 pub struct Guard {
-    doors: [Mutex<Door>; 3],
+    doors: [Mutex<Door<Arc<Notify>>>; 3],
     logins: Mutex<Logins>,
     sessions: Mutex<Table<Origin, Bucket>>,
     renewals: Mutex<Table<AgentId, Bucket>>,
@@ -81,6 +93,8 @@ pub struct Guard {
     session_rate: Option<Rate>,
     /// Bodies of requests: of those with a session, and of strangers, who have a part of their own.
     bodies: [Arc<Budget>; 2],
+    /// Packets over MQTT that are not complete, by [`Who`].
+    packets: [Arc<Budget>; 3],
 }
 
 impl Guard {
@@ -110,7 +124,7 @@ impl Guard {
             reconnects: Rate::new(limits.reconnects_per_min, MINUTE, limits.reconnects_burst),
             slots,
         });
-        let bodies_max = http.bodies_bytes_max as usize;
+        let (bodies_max, packets_max) = (http.bodies_bytes_max as usize, mqtt.unfinished_bytes_max as usize);
         Arc::new(Guard {
             doors: [doors, http_door, admin_door].map(|it| Mutex::new(Door::new(it, now))),
             logins: Mutex::new(logins),
@@ -120,15 +134,21 @@ impl Guard {
             proxies: Proxies::new(http.proxies().unwrap_or_default()),
             session_rate: Rate::new(limits.address_sessions_per_s, SECOND, limits.address_sessions_burst),
             bodies: [bodies_max, (bodies_max / STRANGERS_PART).max(http.body_bytes_max as usize)].map(Budget::new),
+            packets: [packets_max / STRANGERS_PART, packets_max, packets_max].map(Budget::new),
         })
     }
 
-    fn door(&self, entrance: Entrance) -> MutexGuard<'_, Door> {
+    fn door(&self, entrance: Entrance) -> MutexGuard<'_, Door<Arc<Notify>>> {
         self.doors[entrance as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn logins(&self) -> MutexGuard<'_, Logins> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What packets take from that are not complete.
+    pub fn packets(&self, who: Who) -> &Arc<Budget> {
+        &self.packets[who as usize]
     }
 
     /// What bodies of requests take from: whoever has a session must not suffer from strangers.
@@ -143,31 +163,66 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// The place of an open connection; dropping it gives the place back.
+/// The place of an open connection; dropping it gives the place back. A stranger's may be wanted for another one.
 #[derive(Debug)]
 pub struct Place {
     guard: Arc<Guard>,
     entrance: Entrance,
     /// None of a proxy, which speaks for many.
     origin: Option<Origin>,
-    shakes_hands: bool,
+    stay: Mutex<Stay>,
+    /// Rings when the place is needed.
+    bell: Arc<Notify>,
 }
 
 impl Place {
     /// The handshake is done.
-    pub fn shook_hands(&mut self) {
-        if std::mem::take(&mut self.shakes_hands) {
-            self.guard.door(self.entrance).shook_hands(self.origin);
+    pub fn shook_hands(&self, now: Instant) {
+        let mut stay = self.stay();
+        // Whoever had to make room will hear of it.
+        if let Some(now_stays) = self.guard.door(self.entrance).shook_hands(self.origin, *stay, now) {
+            *stay = now_stays;
         }
+    }
+
+    /// Its place is its own from now on. False: it is gone already.
+    pub fn settle(&self) -> bool {
+        let mut stay = self.stay();
+        let is_here = *stay == Stay::Settled || self.guard.door(self.entrance).settle(self.origin, *stay).is_some();
+        if is_here {
+            *stay = Stay::Settled;
+        }
+        is_here
+    }
+
+    /// It is a stranger's again.
+    pub fn unsettle(&self, now: Instant) {
+        let mut stay = self.stay();
+        if *stay == Stay::Settled {
+            *stay = self.guard.door(self.entrance).unsettle(self.origin, now, self.bell.clone());
+        }
+    }
+
+    /// Waits until the place is needed for another one.
+    pub async fn displaced(&self) {
+        self.bell.notified().await;
+    }
+
+    fn stay(&self) -> MutexGuard<'_, Stay> {
+        self.stay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shook_hands();
-        self.guard.door(self.entrance).leave(self.origin);
+        let stay = *self.stay();
+        self.guard.door(self.entrance).leave(self.origin, stay);
     }
 }
+
+/// Marks an answer over HTTP whose reader is entitled to all of it: its connection makes room for nobody until it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Owed;
 
 /// A CONNECT that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,24 +234,33 @@ pub struct Refusal {
 }
 
 impl Flows {
-    /// Somebody opened a connection. `None`: close it at once; it is counted.
+    /// Somebody opened a connection, which counts as a handshake for now or not. `None`: close it at once; it is counted. Somebody else
+    /// may have to make room for it.
     pub fn enter(&self, entrance: Entrance, address: IpAddr, shakes_hands: bool) -> Option<Place> {
         let (origin, now) = (Origin::of(address), self.clock.instant());
         // A page that says why is cheap over HTTP; a handshake and a CONNECT are not.
         let is_hopeless = entrance == Entrance::Mqtt && self.guard.logins().is_hopeless(origin, now);
         let is_proxy = entrance != Entrance::Mqtt && self.guard.proxies.trusts(address);
         let origin = (!is_proxy).then_some(origin);
-        let turned = if is_hopeless {
-            "banned"
-        } else {
-            match self.guard.door(entrance).enter(origin, shakes_hands, now).map_err(Turned::label) {
-                Ok(()) => return Some(Place { guard: self.guard.clone(), entrance, origin, shakes_hands }),
-                Err(label) => label,
-            }
+        let turn_away = |reason| {
+            self.metrics.turned_away.get_or_create(&TurnedAway { listener: entrance.label(), reason }).inc();
         };
-        let label = TurnedAway { listener: entrance.label(), reason: turned };
-        self.metrics.turned_away.get_or_create(&label).inc();
-        None
+        if is_hopeless {
+            turn_away("banned");
+            return None;
+        }
+        let bell = Arc::new(Notify::new());
+        let entered = self.guard.door(entrance).enter(origin, shakes_hands, now, bell.clone(), |other| {
+            turn_away("displaced");
+            other.notify_one();
+        });
+        match entered.map_err(Turned::label) {
+            Ok(stay) => Some(Place { guard: self.guard.clone(), entrance, origin, stay: Mutex::new(stay), bell }),
+            Err(label) => {
+                turn_away(label);
+                None
+            }
+        }
     }
 
     /// Who asks over HTTP: `peer`, or whoever a trusted proxy speaks for in these lines of `X-Forwarded-For`.

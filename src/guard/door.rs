@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     bucket::{Bucket, Rate},
+    crowd::Crowd,
     table::Table,
 };
 use crate::ids::Origin;
@@ -18,7 +19,7 @@ pub struct DoorLimits {
     pub connections_max: u32,
     /// Those of one origin.
     pub origin_connections_max: u32,
-    /// Handshakes at once; 0 is no limit.
+    /// Handshakes at once, or whatever else strangers do before they are heard; 0 is no limit.
     pub handshakes_max: u32,
     /// Those of one origin.
     pub origin_handshakes_max: u32,
@@ -73,49 +74,92 @@ impl Count {
     }
 }
 
-/// One kind of listener.
+/// One kind of listener. `T` is how a stranger is told that he must go.
 #[derive(Debug)]
-pub struct Door {
+pub struct Door<T> {
     limits: DoorLimits,
     bucket: Bucket,
     rates: Table<Origin, Bucket>,
     all: Count,
     /// Bounded by the connections that are open.
     open: HashMap<Origin, Count>,
+    /// Those of them that may have to go.
+    strangers: Crowd<Option<Origin>, Stranger<T>>,
 }
 
-impl Door {
+#[derive(Debug)]
+struct Stranger<T> {
+    shakes_hands: bool,
+    told: T,
+}
+
+/// What becomes of the place of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It may have to make room for another one; this is its number among those.
+    Stranger(u64),
+    /// Its place is its own.
+    Settled,
+}
+
+impl<T> Door<T> {
     /// Nobody came yet.
-    pub fn new(limits: DoorLimits, now: Instant) -> Door {
+    pub fn new(limits: DoorLimits, now: Instant) -> Self {
         let rates = Table::new(limits.origins_max);
-        Door { limits, bucket: Bucket::full(now), rates, all: Count::default(), open: HashMap::new() }
+        let strangers = Crowd::default();
+        Door { limits, bucket: Bucket::full(now), rates, all: Count::default(), open: HashMap::new(), strangers }
     }
 
-    /// Somebody opened a connection, which begins with a handshake or not. Who is let in must `leave` one day. Without an origin it is
-    /// a proxy, which speaks for many: only the limits over all are about it.
-    pub fn enter(&mut self, origin: impl Into<Option<Origin>>, shakes_hands: bool, now: Instant) -> Result<(), Turned> {
-        let origin = origin.into();
-        let own = origin.and_then(|it| self.open.get(&it)).copied().unwrap_or_default();
-        let is_reached = |limit: u32, count: u32| limit > 0 && count >= limit;
-        if is_reached(self.limits.connections_max, self.all.connections) {
-            return Err(Turned::Full);
-        }
-        if is_reached(self.limits.origin_connections_max, own.connections) {
-            return Err(Turned::OriginFull);
-        }
-        if shakes_hands && is_reached(self.limits.handshakes_max, self.all.handshakes) {
-            return Err(Turned::Handshakes);
-        }
-        if shakes_hands && is_reached(self.limits.origin_handshakes_max, own.handshakes) {
-            return Err(Turned::OriginHandshakes);
-        }
+    /// Somebody opened a connection, which counts as a handshake at first or not: a stranger. Who is let in must `leave` one day. Without
+    /// an origin it is a proxy, which speaks for many: only the limits over all are about it. Whoever has to make room is handed to
+    /// `displace`; his place is free at once.
+    pub fn enter(
+        &mut self,
+        origin: Option<Origin>,
+        shakes_hands: bool,
+        now: Instant,
+        told: T,
+        mut displace: impl FnMut(T),
+    ) -> Result<Stay, Turned> {
         self.take_tokens(origin, now)?;
+        while let Some(turned) = self.reached(origin, shakes_hands) {
+            displace(self.make_room(turned, origin, now).ok_or(turned)?);
+        }
         let own = origin.map(|it| self.open.entry(it).or_default());
         for count in [Some(&mut self.all), own].into_iter().flatten() {
             count.connections += 1;
             count.handshakes += u32::from(shakes_hands);
         }
-        Ok(())
+        Ok(Stay::Stranger(self.strangers.add(origin, now, Stranger { shakes_hands, told })))
+    }
+
+    fn reached(&self, origin: Option<Origin>, shakes_hands: bool) -> Option<Turned> {
+        let own = origin.and_then(|it| self.open.get(&it)).copied().unwrap_or_default();
+        let is_reached = |limit: u32, count: u32| limit > 0 && count >= limit;
+        if is_reached(self.limits.connections_max, self.all.connections) {
+            Some(Turned::Full)
+        } else if is_reached(self.limits.origin_connections_max, own.connections) {
+            Some(Turned::OriginFull)
+        } else if shakes_hands && is_reached(self.limits.handshakes_max, self.all.handshakes) {
+            Some(Turned::Handshakes)
+        } else if shakes_hands && is_reached(self.limits.origin_handshakes_max, own.handshakes) {
+            Some(Turned::OriginHandshakes)
+        } else {
+            None
+        }
+    }
+
+    fn make_room(&mut self, turned: Turned, wants: Option<Origin>, now: Instant) -> Option<T> {
+        let (origin, gone) = match turned {
+            Turned::Full | Turned::Handshakes => self.strangers.take_of_greediest(wants)?,
+            Turned::OriginFull | Turned::OriginHandshakes => (wants, self.strangers.take_old(wants, now)?),
+            Turned::Rate | Turned::OriginRate => return None,
+        };
+        if gone.shakes_hands {
+            self.count_handshake(origin);
+        }
+        self.count_out(origin);
+        Some(gone.told)
     }
 
     /// The origin pays first, so that one that is too fast takes nothing from the others.
@@ -130,18 +174,48 @@ impl Door {
         Ok(())
     }
 
-    /// A handshake is done.
-    pub fn shook_hands(&mut self, origin: impl Into<Option<Origin>>) {
+    /// A handshake is done. `None`: he had to make room before.
+    pub fn shook_hands(&mut self, origin: Option<Origin>, stay: Stay, now: Instant) -> Option<Stay> {
+        let Stay::Stranger(number) = stay else { return Some(stay) };
+        let it = self.strangers.remove(origin, number)?;
+        if it.shakes_hands {
+            self.count_handshake(origin);
+        }
+        Some(Stay::Stranger(self.strangers.add(origin, now, Stranger { shakes_hands: false, ..it })))
+    }
+
+    /// He is no stranger any more, be it for a while: what to tell him later is given back. `None`: he had to make room before.
+    pub fn settle(&mut self, origin: Option<Origin>, stay: Stay) -> Option<T> {
+        let Stay::Stranger(number) = stay else { return None };
+        let it = self.strangers.remove(origin, number)?;
+        if it.shakes_hands {
+            self.count_handshake(origin);
+        }
+        Some(it.told)
+    }
+
+    /// He is one again.
+    pub fn unsettle(&mut self, origin: Option<Origin>, now: Instant, told: T) -> Stay {
+        Stay::Stranger(self.strangers.add(origin, now, Stranger { shakes_hands: false, told }))
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, origin: Option<Origin>, stay: Stay) {
+        if stay == Stay::Settled || self.settle(origin, stay).is_some() {
+            self.count_out(origin);
+        }
+    }
+
+    fn count_handshake(&mut self, origin: Option<Origin>) {
         self.all.shook_hands();
-        if let Some(own) = origin.into().and_then(|it| self.open.get_mut(&it)) {
+        if let Some(own) = origin.and_then(|it| self.open.get_mut(&it)) {
             own.shook_hands();
         }
     }
 
-    /// A connection is gone.
-    pub fn leave(&mut self, origin: impl Into<Option<Origin>>) {
+    fn count_out(&mut self, origin: Option<Origin>) {
         self.all.connections = self.all.connections.saturating_sub(1);
-        let Some(origin) = origin.into() else { return };
+        let Some(origin) = origin else { return };
         if let Some(own) = self.open.get_mut(&origin) {
             own.connections = own.connections.saturating_sub(1);
             if own.connections == 0 {
@@ -162,86 +236,5 @@ impl Door {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-
-    fn origin(text: &str) -> Origin {
-        Origin::of(text.parse().unwrap())
-    }
-
-    fn door(limits: DoorLimits) -> (Door, Instant) {
-        let now = Clock::System.instant();
-        (Door::new(DoorLimits { origins_max: 64, ..limits }, now), now)
-    }
-
-    #[test]
-    fn places_are_counted_over_all_and_per_origin() {
-        let (mut door, now) =
-            door(DoorLimits { connections_max: 3, origin_connections_max: 2, ..DoorLimits::default() });
-        let (one, other) = (origin("192.0.2.1"), origin("192.0.2.2"));
-        assert_eq!(door.enter(one, false, now), Ok(()));
-        assert_eq!(door.enter(one, false, now), Ok(()));
-        assert_eq!(door.enter(one, false, now), Err(Turned::OriginFull));
-        assert_eq!(door.enter(other, false, now), Ok(()));
-        assert_eq!(door.enter(other, false, now), Err(Turned::Full));
-        door.leave(one);
-        assert_eq!(door.enter(other, false, now), Ok(()));
-        [one, other, other].into_iter().for_each(|it| door.leave(it));
-        assert_eq!((door.population(), door.open.len()), ((0, 0), 0), "nothing is kept of who left");
-    }
-
-    #[test]
-    fn handshakes_in_progress_are_bounded_and_done_ones_make_room() {
-        let (mut door, now) = door(DoorLimits { handshakes_max: 2, origin_handshakes_max: 1, ..DoorLimits::default() });
-        let (one, other, third) = (origin("192.0.2.1"), origin("192.0.2.2"), origin("192.0.2.3"));
-        assert_eq!(door.enter(one, true, now), Ok(()));
-        assert_eq!(door.enter(one, true, now), Err(Turned::OriginHandshakes));
-        assert_eq!(door.enter(one, false, now), Ok(()), "no handshake, no limit of handshakes");
-        assert_eq!(door.enter(other, true, now), Ok(()));
-        assert_eq!(door.enter(third, true, now), Err(Turned::Handshakes));
-        door.shook_hands(one);
-        assert_eq!(door.enter(third, true, now), Ok(()));
-    }
-
-    #[test]
-    fn one_fast_origin_takes_nothing_from_the_others() {
-        let second = Duration::from_secs(1);
-        let (mut door, now) = door(DoorLimits {
-            rate: Rate::new(1, second, 12),
-            origin_rate: Rate::new(1, second, 10),
-            ..DoorLimits::default()
-        });
-        let (fast, calm) = (origin("2001:db8::1"), origin("2001:db8:0:1::1"));
-        let answers: Vec<_> = (0..1000).map(|_| door.enter(fast, false, now)).collect();
-        assert_eq!(answers.iter().filter(|it| it.is_ok()).count(), 10);
-        assert_eq!(answers[999], Err(Turned::OriginRate));
-        assert_eq!(door.enter(origin("2001:db8::2"), false, now), Err(Turned::OriginRate), "the same /64");
-        assert_eq!(door.enter(calm, false, now), Ok(()));
-        assert_eq!(door.enter(calm, false, now), Ok(()));
-        assert_eq!(door.enter(calm, false, now), Err(Turned::Rate));
-        assert_eq!(door.enter(calm, false, now + second), Ok(()));
-    }
-
-    #[test]
-    fn a_proxy_speaks_for_many() {
-        let (mut door, now) = door(DoorLimits {
-            connections_max: 3,
-            origin_connections_max: 1,
-            origin_handshakes_max: 1,
-            origin_rate: Rate::new(1, Duration::from_secs(1), 1),
-            ..DoorLimits::default()
-        });
-        assert!((0..3).all(|_| door.enter(None, true, now).is_ok()));
-        assert_eq!(door.enter(None, true, now), Err(Turned::Full));
-        door.shook_hands(None);
-        door.leave(None);
-        assert_eq!((door.population(), door.open.len(), door.origins()), ((2, 2), 0, 0));
-    }
-
-    #[test]
-    fn a_limit_of_0_is_none() {
-        let (mut door, now) = door(DoorLimits::default());
-        assert!((0..10_000).all(|_| door.enter(origin("192.0.2.1"), true, now).is_ok()));
-    }
-}
+#[path = "door_tests.rs"]
+mod tests;

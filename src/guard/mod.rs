@@ -3,6 +3,7 @@
 
 pub mod bucket;
 pub mod budget;
+pub mod crowd;
 pub mod door;
 pub mod logins;
 pub mod proxies;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::RangeSuffix,
-    flows::Flows,
+    flows::{Flows, guard::Owed},
     metrics::{Metrics, Outcome},
 };
 
@@ -102,6 +102,7 @@ pub async fn send(
     let status = if matches!(part, Part::Bytes { .. }) { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut response = (status, headers, body).into_response();
     response.extensions_mut().insert(Dressed);
+    response.extensions_mut().insert(Owed);
     Ok(response)
 }
 

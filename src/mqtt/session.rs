@@ -170,6 +170,11 @@ impl Session {
         !self.is_blocked() && self.state != State::Closed
     }
 
+    /// Bytes of packets that are not complete, or wait for an answer from above.
+    pub fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
     /// When to call `handle_timeout`. Moves with whatever arrives, so ask again when it fired instead of re-arming each time.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {

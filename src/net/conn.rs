@@ -18,7 +18,7 @@ use crate::{
     flows::{
         Flows,
         admit::Caller,
-        guard::{Place, Refusal},
+        guard::{Place, Refusal, Share, Who},
         ingest::Batch,
         seat::{Farewell, Seat, Seated, Subscribed},
         secrets,
@@ -36,6 +36,10 @@ mod wait;
 /// Bytes that may wait for a slow socket before no more messages are queued for its client, and bytes of answers before nothing
 /// more is read from it.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that a stranger may have begun to say before it counts against what all strangers share.
+const STRANGERS_BYTES: usize = 4096;
+/// Those of a client that was let in.
+const CLIENTS_BYTES: usize = 16 * 1024;
 /// Time that a closing connection gets to take its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Reads that a closing connection is granted.
@@ -50,6 +54,8 @@ enum Ending {
     Store,
     /// The socket failed.
     Socket,
+    /// There is no memory left for its large packets.
+    Crowded,
 }
 
 /// A publish of the client that is not acknowledged yet.
@@ -80,6 +86,8 @@ struct Conn {
     turn_bytes: usize,
     /// Mail that was read since the socket was.
     mail_in_a_row: u8,
+    /// What it takes for packets that are not complete.
+    share: Option<Share>,
 }
 
 /// Where whoever was let in is served.
@@ -94,7 +102,13 @@ pub struct Homes {
 /// Serves a client until it leaves. It is heard and judged where this is called; whoever is let in moves home.
 pub async fn serve(flows: Arc<Flows>, stream: Stream, caller: Caller, place: Place, homes: Homes) {
     let mut conn = Conn::new(flows, stream, caller);
-    let ending = match conn.hear().await {
+    let heard = tokio::select! {
+        heard = conn.hear() => heard,
+        () = place.displaced() => return,
+    };
+    let ending = match heard {
+        // Its place was given away in this moment.
+        Ok(_) if !place.settle() => return,
         Ok(connect) => {
             Box::pin(conn.judge(*connect)).await;
             match conn.home(homes) {
@@ -146,6 +160,7 @@ impl Conn {
             deaf_until: None,
             turn_bytes: 0,
             mail_in_a_row: 0,
+            share: None,
             flows,
         }
     }
@@ -166,10 +181,28 @@ impl Conn {
                 Event::Deadline => self.session.handle_timeout(self.flows.clock.instant()),
                 Event::Eof => self.session.handle_eof(),
                 Event::Broken => return Err(Ending::Socket),
+                Event::Read if !self.fits() => return Err(Ending::Crowded),
                 // Its news is in the outputs; messages come after CONNECT.
                 Event::Read | Event::Room | Event::Mail => {}
             }
         }
+    }
+
+    /// Takes memory for what was begun and is not complete, of what all of its kind share. False: none is left.
+    fn fits(&mut self) -> bool {
+        let (who, free) = match self.seat {
+            Seat::Nobody => (Who::Stranger, STRANGERS_BYTES),
+            Seat::Device(_) => (Who::Device, CLIENTS_BYTES),
+            Seat::Service(_) => (Who::Service, CLIENTS_BYTES),
+        };
+        let beyond = self.session.held_bytes().saturating_sub(free);
+        match &mut self.share {
+            _ if beyond == 0 => self.share = None,
+            Some(share) if beyond > share.bytes() => return share.grow(beyond - share.bytes()),
+            Some(_) => {}
+            None => self.share = self.flows.guard.packets(who).take(beyond),
+        }
+        beyond == 0 || self.share.is_some()
     }
 
     /// Where it is served, unless that is here. Who was refused hears so where it was judged.
@@ -192,6 +225,7 @@ impl Conn {
             self.send_found();
             self.hand_in();
             match self.wait(alarm.as_mut()).await {
+                Event::Read if !self.fits() => return Ending::Crowded,
                 Event::Read | Event::Room => {}
                 Event::Mail => {
                     if let Some(ending) = self.read_mail().await {
@@ -241,7 +275,7 @@ impl Conn {
         };
         match seated {
             Ok(Seated { seat, outbox, saved }) => {
-                (self.seat, self.outbox) = (seat, outbox);
+                (self.seat, self.outbox, self.share) = (seat, outbox, None);
                 let now = self.flows.clock.instant();
                 self.session.admit(saved, now);
                 self.told = self.session.transmit().len();
@@ -374,7 +408,7 @@ impl Ending {
             Ending::Evicted(Eviction::Takeover) => Farewell::TakenOver,
             Ending::Evicted(Eviction::Revoked) => Farewell::Revoked,
             Ending::Evicted(Eviction::Shutdown) => Farewell::Shutdown,
-            Ending::Closed(_) | Ending::Store | Ending::Socket => Farewell::Vanished,
+            Ending::Closed(_) | Ending::Store | Ending::Socket | Ending::Crowded => Farewell::Vanished,
         }
     }
 
@@ -391,6 +425,7 @@ impl Ending {
             Ending::Evicted(Eviction::Shutdown) => "shutdown",
             Ending::Store => "store",
             Ending::Socket => "socket",
+            Ending::Crowded => "crowded",
         }
     }
 }

@@ -16,13 +16,13 @@ use crate::{
     metrics::Outcome,
 };
 
-/// Shakes hands with a client that was accepted at `since`. `None`: it failed, or took too long.
+/// Shakes hands with a client that was accepted at `since`. `None`: it failed, took too long, or its place was needed for another one.
 pub async fn shake(
     flows: &Flows,
     settings: Arc<ServerConfig>,
     socket: Socket,
     since: Instant,
-    place: &mut Place,
+    place: &Place,
 ) -> Option<TlsStream<Socket>> {
     let count = |outcome| {
         flows.metrics.handshakes.get_or_create(&Outcome { outcome }).inc();
@@ -35,9 +35,12 @@ pub async fn shake(
     }
     // Boxed, so that what follows does not carry the memory of the handshake.
     let handshake = Box::pin(TlsAcceptor::from(settings).accept(socket));
-    match tokio::time::timeout_at(deadline.into(), handshake).await {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout_at(deadline.into(), handshake) => shaken,
+        () = place.displaced() => return None,
+    };
+    match shaken {
         Ok(Ok(stream)) => {
-            place.shook_hands();
             count("ok");
             return Some(stream);
         }

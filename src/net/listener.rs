@@ -74,7 +74,7 @@ pub(super) fn turn_away(socket: &TcpStream) {
 pub async fn serve(flows: Arc<Flows>, listener: TcpListener, homes: Homes) {
     loop {
         let (socket, peer) = accept(&listener).await;
-        match flows.enter(Entrance::Mqtt, peer.ip(), false) {
+        match flows.enter(Entrance::Mqtt, peer.ip(), true) {
             None => turn_away(&socket),
             Some(place) => {
                 let stream = Stream::Plain(Socket::Watched(socket));
@@ -108,8 +108,8 @@ struct Stranger {
 
 impl Stranger {
     /// Shakes hands, says who it is, and is judged.
-    async fn come_in(mut self, socket: Socket, tls: Arc<Tls>, homes: Homes) {
-        let shaken = shake(&self.flows, tls.mqtt(), socket, self.since, &mut self.place).await;
+    async fn come_in(self, socket: Socket, tls: Arc<Tls>, homes: Homes) {
+        let shaken = shake(&self.flows, tls.mqtt(), socket, self.since, &self.place).await;
         let Some(stream) = shaken else { return };
         let Stranger { flows, peer, place, .. } = self;
         let certificate = match tls.identity(stream.get_ref().1.peer_certificates()) {

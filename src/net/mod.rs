@@ -3,7 +3,8 @@
 pub mod conn;
 pub mod handshake;
 pub mod listener;
-pub mod socket;
+pub mod owed;
+mod socket;
 pub mod stream;
 pub mod threads;
 pub mod tls;

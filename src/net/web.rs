@@ -35,6 +35,7 @@ use tracing::debug;
 use super::{
     handshake::shake,
     listener::{accept, turn_away},
+    owed::keep_place,
     socket::Socket,
     tls::Tls,
 };
@@ -73,7 +74,7 @@ pub async fn serve(flows: Arc<Flows>, web: Web, mut stopped: watch::Receiver<boo
         };
         let (routes, stopped, since) = (web.routes.clone(), stopped.clone(), flows.clock.instant());
         let visitor = Visitor { flows: flows.clone(), peer, routes, stopped, since };
-        let present = (place, alive.clone());
+        let present = (Arc::new(place), alive.clone());
         match &web.security {
             None => drop(tokio::spawn(visitor.talk(socket, present))),
             Some((tls, door)) => {
@@ -103,23 +104,24 @@ struct Visitor {
 }
 
 /// As long as it lives, the visitor counts as here.
-type Present = (Place, mpsc::Sender<()>);
+type Present = (Arc<Place>, mpsc::Sender<()>);
 
 impl Visitor {
     /// Shakes hands where this is called, and talks at `home`.
-    async fn come_in(self, socket: Socket, settings: Arc<ServerConfig>, mut present: Present, home: Handle) {
-        let shaken = shake(&self.flows, settings, socket, self.since, &mut present.0).await;
+    async fn come_in(self, socket: Socket, settings: Arc<ServerConfig>, present: Present, home: Handle) {
+        let shaken = shake(&self.flows, settings, socket, self.since, &present.0).await;
         let Some(mut stream) = shaken else { return };
+        present.0.shook_hands(self.flows.clock.instant());
         if stream.get_mut().0.loosen().is_ok() {
             home.spawn(self.talk(stream, present));
         }
     }
 
-    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Unpin, _present: Present) {
+    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Unpin, present: Present) {
         let Visitor { flows, peer, routes, mut stopped, .. } = self;
         let config = &flows.config;
         let patience = Duration::from_secs(config.files.stall_timeout_s.max(config.http.request_timeout_s).into());
-        let (routes, asked) = (TowerToHyperService::new(routes), flows.clone());
+        let (routes, asked, place) = (TowerToHyperService::new(routes), flows.clone(), present.0.clone());
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             // A stranger's part of a line may be anything; the proxy's part behind it is text.
             let lines: Vec<_> =
@@ -130,9 +132,10 @@ impl Visitor {
             // The buffer that a head is read into may hold twice as much.
             let is_bounded = head_bytes(&request) <= asked.config.http.header_bytes_max as usize;
             let answer = is_bounded.then(|| routes.call(request));
+            let (place, flows) = (place.clone(), asked.clone());
             async move {
                 match answer {
-                    Some(answer) => answer.await,
+                    Some(answer) => answer.await.map(|it| keep_place(it, flows, place)),
                     None => Ok::<Response, Infallible>(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()),
                 }
             }
@@ -146,6 +149,7 @@ impl Visitor {
         );
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = present.0.displaced() => return,
             () = told(&mut stopped) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -326,3 +326,70 @@ async fn strangers_write_no_long_lines_into_the_log_and_none_before_connect() {
     until("the refusal is in the log", async || server.log().matches("refused a connection").count() == 2).await;
     assert!(!server.log().contains(&password), "{}", server.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crowds_of_two_addresses_shut_nobody_out() {
+    let limits = [
+        ("MDMQ_LIMITS__HANDSHAKES_MAX", "100"),
+        ("MDMQ_LIMITS__ADDRESS_HANDSHAKES_MAX", "60"),
+        ("MDMQ_HTTP__CONNECTIONS_MAX", "100"),
+        ("MDMQ_HTTP__ADDRESS_CONNECTIONS_MAX", "60"),
+    ];
+    let server = Server::with(&limits).await;
+    let mut calm = Calm::on(&server).await;
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        for (address, port) in [STRANGE, "127.0.0.3"]
+            .iter()
+            .flat_map(|it| [server.ports.mqtt_tls, server.ports.mqtt_tcp, server.ports.http].map(|port| (*it, port)))
+        {
+            silent.extend(connect_from(address, port).await);
+        }
+    }
+    until("all places are taken", async || {
+        let (_, page) = server.page("/metrics").await;
+        page.contains(r#"listener="mqtt",reason="handshakes"#) && page.contains(r#"listener="http",reason="full"#)
+    })
+    .await;
+    calm.is_served(&server).await;
+    server.enrolled("NEW").await.comes_up(&server).await;
+    let (_, page) = server.page("/metrics").await;
+    for listener in ["mqtt", "http"] {
+        assert!(page.contains(&format!(r#"listener="{listener}",reason="displaced""#)), "{listener}");
+    }
+    calm.memory_is_bounded(&server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_that_are_never_completed_share_what_memory_there_is() {
+    let limits = [("MDMQ_MQTT__PACKET_BYTES_MAX", "1048576"), ("MDMQ_MQTT__UNFINISHED_BYTES_MAX", "2097152")];
+    let server = Server::with(&limits).await;
+    let mut calm = Calm::on(&server).await;
+    let (name, password) = server.service("bomber", &["#:rw"]).await;
+    let mut begun = Vec::new();
+    for _ in 0..40 {
+        let mut stream = connect_from(STRANGE, server.ports.mqtt_tcp).await.unwrap();
+        // 60,000 bytes of CONNECT are announced, 50,000 come.
+        let _ = stream
+            .write_all(&[&[0x10, 0xe0, 0xd4, 0x03][..], b"\x00\x04MQTT\x04\x02\x00\x3c", &[b'x'; 50_000]].concat())
+            .await;
+        begun.push(stream);
+    }
+    for n in 0..10 {
+        let mut stream = connect_from(STRANGE, server.ports.mqtt_tcp).await.unwrap();
+        stream.write_all(&service_connect(&name, &password, &format!("bomber-{n}"), true).encode()).await.unwrap();
+        assert!(matches!(wire::read(&mut stream).await, Ok(Packet::Connack { code: 0, .. })));
+        // A message of 1,000,000 bytes, of which 900,000 come.
+        let _ = stream.write_all(&[&[0x30, 0xc0, 0x84, 0x3d][..], b"\x00\x01t", &[b'x'; 900_000]].concat()).await;
+        begun.push(stream);
+    }
+    let crowded = async || {
+        let (_, page) = server.page("/metrics").await;
+        let line = page.lines().find(|it| it.starts_with("mdm_disconnects_total{reason=\"crowded\""));
+        line.and_then(|it| it.rsplit_once(' ')?.1.parse::<f64>().ok()).unwrap_or_default()
+    };
+    until("whoever does not fit is disconnected", async || crowded().await >= 28.0 + 8.0).await;
+    calm.phone.says("Status/Inventory", &crate::support::enrollment::inventory_xml("CALM")).await;
+    calm.is_served(&server).await;
+    calm.memory_is_bounded(&server);
+}
