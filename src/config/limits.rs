@@ -24,8 +24,8 @@ pub struct Limits {
     pub failed_logins_per_min: u32,
     /// Failed logins of one address that may come at once beyond that.
     pub failed_logins_burst: u32,
-    /// Seconds of a ban. Ten MQTT logins a second are looked at all the same, so that a device that is new there gets in; until the ban
-    /// ends nobody enrolls from there.
+    /// Seconds of a ban. Ten logins with machine secrets a second are looked at all the same, so that a device that is new there gets in
+    /// and enrolls; people with passwords wait until the ban ends.
     pub ban_s: u32,
     /// Longest delay of the answer to a failed login, in seconds.
     pub failed_login_delay_max_s: u32,

@@ -153,10 +153,18 @@ impl Flows {
         let holder = Holder { agent: agent.id, entity: agent.topic_entity, serial };
         let overlap = Duration::from_secs(self.config.mqtt.client_certificate_overlap_s.into());
         let (id, until) = (agent.id, wish.terms.now.after(overlap));
-        let pem = self
-            .store
-            .write(move |tx| Box::pin(async move { issue(tx, &wish, &holder, until).await.map(|it| it.pem) }))
-            .await?;
+        let story = self.store.write(move |tx| {
+            Box::pin(async move {
+                if sql::is_barred(tx, id).await? {
+                    return Ok(None);
+                }
+                issue(tx, &wish, &holder, until).await.map(|it| Some(it.pem))
+            })
+        });
+        let Some(pem) = story.await? else {
+            self.metrics.certificate_requests_refused.get_or_create(&Reason { reason: "revoked" }).inc();
+            return not_signed("the certificate of this device was revoked; it has to enroll again");
+        };
         self.count_certificates("renewed", 1);
         // Its connection may hold a certificate whose end has moved.
         self.agents_changed(&[id]);

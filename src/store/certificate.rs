@@ -367,6 +367,23 @@ pub async fn replace(tx: &mut Tx, new: &NewCertificate, overlap_until: Timestamp
     .map(drop)
 }
 
+/// Whether an agent gets no other certificate, because people revoked the one that it had: whoever holds its key would have that too. One
+/// that fell with its authority says nothing about the device.
+///
+/// # Errors
+/// The database failed.
+pub async fn is_barred(tx: &mut Tx, agent: AgentId) -> Result<bool, StoreError> {
+    let question = Statement::new(
+        "select state, reason from certificate where agent_id = $1 and not is_foreign order by certificate_id desc limit 1",
+        [agent.0.into()],
+    );
+    let fell_with_authority = |reason: &str| matches!(reason, "ca_compromise" | "superseded");
+    Ok(tx
+        .row(question)
+        .await?
+        .is_some_and(|it| it.text("state") == "revoked" && !fell_with_authority(&it.text("reason"))))
+}
+
 fn found_agent(row: &Row) -> Option<FoundAgent> {
     Some(FoundAgent {
         agent: agent(row)?,

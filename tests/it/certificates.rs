@@ -365,9 +365,12 @@ async fn a_device_renews_its_certificate_over_http_and_the_old_one_overlaps() {
         let session = http.session(other.settings["api_token"].as_str().unwrap()).await;
         let (status, _) = http.send("PUT", &path, &session, Some(&json!({"input": {"csr": key.csr()}}))).await;
         assert!(status >= 400, "somebody else's certificate: {status}");
-        // All of a device at once.
-        let done = server.cli(&["certs", "revoke", "AZERTY"]).await;
+        // All of a device at once, and it cannot help itself to another one.
+        let done = server.cli(&["certs", "revoke", "AZERTY", "--reason", "key_compromise"]).await;
         assert_eq!(done["revoked"].as_array().unwrap().len(), 2);
+        let session = http.session(phone.settings["api_token"].as_str().unwrap()).await;
+        let (status, body) = http.send("PUT", &path, &session, Some(&json!({"input": {"csr": key.csr()}}))).await;
+        assert!(status == 400 && body.to_string().contains("has to enroll again"), "{status} {body}");
         assert_eq!(Client::new(&server, Some(&new)).comes(&server).await.code().max(0) % 5, 0, "refused either way");
     }
 }

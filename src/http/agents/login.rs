@@ -15,13 +15,15 @@ struct Presented {
     text: String,
     /// A token, which nobody guesses; not a person's password.
     is_token: bool,
+    /// It stays good, so its owner is worth remembering.
+    is_lasting: bool,
 }
 
 /// Answers a request; one that presents a secret is answered when the guard lets it.
 pub async fn guarded(api: &Api, origin: Origin, request: &Request) -> Result<Response, ApiError> {
-    let Some(Presented { text, is_token }) = presented(request) else { return route(api, request).await };
+    let Some(Presented { text, is_token, is_lasting }) = presented(request) else { return route(api, request).await };
     let flows = &api.flows;
-    if let Err(wait) = flows.may_log_in(Entrance::Http, origin, &text) {
+    if let Err(wait) = flows.may_log_in(Entrance::Http, origin, &text, is_token) {
         return Ok(too_often(wait));
     }
     let began = flows.clock.instant();
@@ -30,7 +32,7 @@ pub async fn guarded(api: &Api, origin: Origin, request: &Request) -> Result<Res
         Err(error) if error.is_wrong_secret => {
             flows.secret_was_wrong(Entrance::Http, origin, &text, began).await;
         }
-        Ok(_) if is_token => flows.machine_logged_in(origin, &text),
+        Ok(_) if is_lasting => flows.machine_logged_in(origin, &text),
         _ => {}
     }
     answer
@@ -41,17 +43,17 @@ fn presented(request: &Request) -> Option<Presented> {
         Some(Value::Array(many)) => many.first(),
         one => one,
     };
-    let (text, is_token) = match request.endpoint() {
+    let (text, is_token, is_lasting) = match request.endpoint() {
         "initSession" => match request.text("user_token") {
-            none if none.is_empty() => (request.text("login"), false),
-            token => (token, true),
+            none if none.is_empty() => (request.text("login"), false, false),
+            token => (token, true, true),
         },
         "PluginFlyvemdmAgent" | "PluginStorkmdmAgent" if request.method == Method::POST => {
             let token = first_input.and_then(|it| it["_invitation_token"].as_str()).unwrap_or_default();
             // It is used up now: whoever presents it again is no friend.
-            (token.to_owned(), false)
+            (token.to_owned(), true, false)
         }
         _ => return None,
     };
-    Some(Presented { text, is_token })
+    Some(Presented { text, is_token, is_lasting })
 }
