@@ -320,4 +320,20 @@ mod tests {
         check(one.join("certs/server-key.pem"), one.join("certs/server-key.pem"), "holds no certificate");
         check(one.join("certs/server.pem"), one.join("certs/ca.pem"), "cannot use");
     }
+
+    #[test]
+    fn the_servers_certificate_is_renewed_before_it_ends_while_the_server_runs() {
+        let home = tempfile::tempdir().unwrap();
+        let tls = open(&Config::default(), home.path()).unwrap();
+        let at = |before_end_days: i64| Timestamp(tls.not_after().0 - before_end_days * 86_400_000);
+        let (mqtt, http, first_end) = (tls.mqtt(), tls.http(), tls.not_after());
+        assert!(!tls.refresh(at(31)).unwrap(), "not before");
+        assert!(Arc::ptr_eq(&tls.mqtt(), &mqtt));
+        let due = at(29);
+        assert!(tls.refresh(due).unwrap());
+        assert!(tls.not_after().0 > first_end.0 + 300 * 86_400_000, "it lives for another year");
+        assert!(!Arc::ptr_eq(&tls.mqtt(), &mqtt) && !Arc::ptr_eq(&tls.http(), &http), "handshakes present it");
+        assert_eq!(pki::describe(&home.path().join("certs/server.pem")).unwrap().not_after, tls.not_after());
+        assert!(!tls.refresh(due).unwrap(), "once");
+    }
 }

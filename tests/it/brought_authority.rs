@@ -11,9 +11,9 @@ use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::{
     Server,
-    certified::{Ca, Client, Tried, enrolled, named, number_of},
+    certified::{Ca, Client, Tried, bare, enrolled, named, number_of},
     enrollment::{self, Profile},
-    until,
+    openssl, until,
 };
 
 const BAD_CREDENTIALS: i32 = 4;
@@ -184,4 +184,65 @@ async fn connections_end_with_the_certificates_that_opened_them() {
     of_device.is_closed().await;
     of_backend.is_closed().await;
     assert!(Clock::System.now().0 >= soon_s * 1000, "not before");
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_weak_ends_the_handshake_although_its_authority_is_trusted() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("Example Devices CA");
+    let ca_file = home.path().join("ca.pem").display().to_string();
+    fs::write(&ca_file, &ca.pem).unwrap();
+    let server = Server::with(&[("MDMQ_MQTT__CLIENT_CA_FILE", &ca_file)]).await;
+    server.enrolled("AZERTY").await;
+    let [weak, strong] = [1024, 2048].map(|bits| openssl::rsa(home.path(), &ca, "AZERTY", bits));
+    for version in ["-tls1_2", "-tls1_3"] {
+        // The client has no scruples.
+        let arguments = [version, "-cipher", "DEFAULT@SECLEVEL=0"];
+        let (heard, complaint) = openssl::says(&server, &arguments, Some(&strong), &bare());
+        assert_eq!(heard, [0x20, 2, 0, 0], "{version}: {complaint}");
+        let (heard, complaint) = openssl::says(&server, &arguments, Some(&weak), &bare());
+        assert!(heard.is_empty() && complaint.contains("alert"), "{version}: {heard:?} {complaint}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_names_its_device_where_the_mapping_looks_and_nowhere_else() {
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::new("Example Devices CA");
+    let ca_file = home.path().join("ca.pem").display().to_string();
+    fs::write(&ca_file, &ca.pem).unwrap();
+    let with_host = |it: &mut rcgen::CertificateParams, name: &str| {
+        it.subject_alt_names.push(SanType::DnsName(name.try_into().unwrap()));
+    };
+    let with_number = |it: &mut rcgen::CertificateParams, name: &str| {
+        it.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 5]), name);
+    };
+    type With<'a> = &'a dyn Fn(&mut rcgen::CertificateParams, &str);
+    for (mapping, right, wrong) in
+        [("san_dns", &with_host as With<'_>, &with_number as With<'_>), ("serial_number", &with_number, &with_host)]
+    {
+        let server = Server::with(&[
+            ("MDMQ_MQTT__CLIENT_CA_FILE", &ca_file),
+            ("MDMQ_MQTT__CLIENT_CERTIFICATE_MAPPING", mapping),
+        ])
+        .await;
+        server.enrolled("AZERTY").await;
+        server.enrolled("QWERTY").await;
+        let named = ca.signs("QWERTY", |it| right(it, "AZERTY"));
+        let mut link = Client::new(&server, Some(&named)).comes(&server).await.link();
+        link.publishes("0/agent/AZERTY/Status/Ping", b"!", 1).await;
+        server.until_agent("AZERTY", |it| it["is_online"] == true && !it["last_contact"].is_null()).await;
+        server.until_agent("QWERTY", |it| it["is_online"] == false).await;
+        for (what, shown) in [
+            ("elsewhere", ca.signs("AZERTY", |it| wrong(it, "AZERTY"))),
+            ("nobody enrolled", ca.signs("AZERTY", |it| right(it, "NOBODY"))),
+        ] {
+            let code = Client::new(&server, Some(&shown)).comes(&server).await.code();
+            assert_eq!(code, NOT_AUTHORIZED, "{mapping}: {what}");
+        }
+        if mapping == "san_dns" {
+            let two = ca.signs("AZERTY", |it| ["AZERTY", "QWERTY"].iter().for_each(|name| right(it, name)));
+            assert_eq!(Client::new(&server, Some(&two)).comes(&server).await.code(), NOT_AUTHORIZED, "which one?");
+        }
+    }
 }

@@ -20,6 +20,7 @@ use crate::support::{
     certified::{Ca, Client, DeviceKey, Shown, Tried, bare, enrolled, named},
     clients::{Library, Login, Script},
     enrollment::{self, Http, Profile},
+    openssl,
     postgres::fresh_database,
     server::rows,
     until,
@@ -213,14 +214,8 @@ async fn is_listed(server: &Server, number: &str) {
         fs::write(folder.join(path.trim_matches('/').replace('/', "-")), answer.bytes().await.unwrap()).unwrap();
     }
     for (file, form) in [("crl", "DER"), ("crl.pem", "PEM"), ("certs/crl.pem", "PEM")] {
-        let output = Command::new("openssl")
-            .args(["crl", "-noout", "-text", "-inform", form, "-CAfile"])
-            .args([server.ca_file(), "-in".into(), folder.join(file)])
-            .output()
-            .unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(err.contains("verify OK"), "{file}: {err}");
-        assert!(out.contains("Next Update") && out.contains(&number.to_uppercase()), "{file}: {out}");
+        let said = openssl::reads_list(server, &folder.join(file), form);
+        assert!(said.contains("Next Update") && said.contains(&number.to_uppercase()), "{file}: {said}");
     }
 }
 
@@ -395,29 +390,17 @@ async fn a_device_that_asks_for_certificates_without_end_gets_no_more() {
 async fn certificates_work_with_openssl_mosquitto_and_paho() {
     let server = Server::start().await;
     let (_, shown) = enrolled(&server, "AZERTY").await;
-    let (cert, key) = shown.files(&server, "azerty");
+    let files = shown.files(&server, "azerty");
+    let (cert, key) = files.clone();
     let ca = server.ca_file();
     for version in ["-tls1_2", "-tls1_3"] {
-        let output = Command::new("openssl")
-            .args([
-                "s_client",
-                "-connect",
-                &format!("127.0.0.1:{}", server.ports.mqtt_tls),
-                version,
-                "-verify_return_error",
-            ])
-            .arg("-CAfile")
-            .arg(&ca)
-            .arg("-cert")
-            .arg(&cert)
-            .arg("-key")
-            .arg(&key)
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        let out = String::from_utf8_lossy(&output.stdout);
-        assert!(out.contains("Verify return code: 0 (ok)"), "{out}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(out.contains("mdmq private authority"), "the server names whose certificates it takes: {out}");
+        let greeting = openssl::greets(&server, &[version]);
+        let taken = greeting.split_once("Acceptable client certificate CA names").map(|it| it.1);
+        assert!(taken.is_some_and(|it| it.contains("mdmq private authority")), "whose are taken? {greeting}");
+        let (heard, complaint) = openssl::says(&server, &[version], Some(&files), &bare());
+        assert_eq!(heard, [0x20, 2, 0, 0], "{version}: {complaint}");
+        let (heard, complaint) = openssl::says(&server, &[version], None, &bare());
+        assert_eq!(heard, [0x20, 2, 0, NOT_AUTHORIZED as u8], "without one, {version}: {complaint}");
     }
     for version in ["mqttv31", "mqttv311"] {
         let output = Command::new("mosquitto_pub")
@@ -445,7 +428,19 @@ async fn certificates_work_with_openssl_mosquitto_and_paho() {
     assert_eq!(lines[0]["connected"], 0);
     let heard: Vec<&Value> = lines.iter().filter_map(|it| it["heard"].get("topic")).collect();
     assert_eq!(heard, ["0/agent/AZERTY/Command/Subscribe"]);
-    assert_eq!(server.metric("mdm_certificate_logins_total").await, 3.0);
+    assert_eq!(server.metric("mdm_certificate_logins_total").await, 5.0);
+
+    server.cli(&["certs", "revoke", &shown.number()]).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        // Until TLS has read the list, the registry refuses.
+        until("the handshake fails", async || openssl::says(&server, &[version], Some(&files), &bare()).0.is_empty())
+            .await;
+        let (heard, complaint) = openssl::says(&server, &[version], Some(&files), &bare());
+        assert!(
+            heard.is_empty() && complaint.contains("alert certificate revoked"),
+            "{version}: {heard:?} {complaint}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,11 @@ impl Ca {
         Ca { issuer: Issuer::from_ca_cert_pem(&pem, key).unwrap(), pem }
     }
 
+    /// Its key.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// An authority below this one.
     pub fn below(&self, name: &str) -> Ca {
         let key = KeyPair::generate().unwrap();

@@ -12,6 +12,7 @@ pub mod contents;
 pub mod enrollment;
 pub mod mailbox;
 pub mod mariadb;
+pub mod openssl;
 pub mod phone;
 pub mod postgres;
 pub mod random;
