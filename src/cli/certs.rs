@@ -64,15 +64,17 @@ pub enum Certs {
     #[command(
         after_help = "Without an option the next authority is made: `mdmq certs ca` then prints both, for clients to trust.\n\
                             When they do, --activate lets it sign: the server's certificate is issued anew at once, those of devices\n\
-                            when they renew. --retire ends it: certificates of the former authority are revoked, and connections that\n\
-                            came in with them close. After a compromise do all three at once. A running server notices within seconds.\n\n\
+                            when they renew. Until --retire the former authority signs the list of its revoked certificates, and its key is\n\
+                            kept for that. --retire ends it: its certificates are revoked, connections that came in with them close, and\n\
+                            its key is removed. After a compromise do all three at once. A step that was killed may be given again.\n\
+                            A running server notices within seconds.\n\n\
                             Examples:\n  mdmq certs rotate\n  mdmq certs rotate --activate\n  mdmq certs rotate --retire"
     )]
     Rotate {
         /// Let the next authority sign
         #[arg(long, conflicts_with = "retire")]
         activate: bool,
-        /// Stop believing former authorities
+        /// Stop believing former authorities, and remove their keys
         #[arg(long)]
         retire: bool,
     },

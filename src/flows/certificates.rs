@@ -21,7 +21,7 @@ use crate::{
         self, Authority, CertsError,
         foreign::Foreign,
         identity::{Claim, ClientIdentity, Holder, typed_serial_number},
-        issue::{CRL_LIFE, Crl, Issued, REASONS, Revoked, Signer, Terms},
+        issue::{Crl, Issued, REASONS, Signer, Signers, Terms},
         request::{self, Request},
     },
     store::{
@@ -32,18 +32,22 @@ use crate::{
     },
 };
 
+mod lists;
+
 /// How long a block of a foreign number that was never seen stays.
 const BLOCKED_FOR: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Certificates that end within this time are counted as ending.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
-/// The revocation list is made anew so long before it ends.
-const CRL_AHEAD_MS: i64 = CRL_LIFE.as_millis() as i64 / 2;
 
 /// What signs, and what was revoked.
 pub struct Desk {
     authority: Option<Authority>,
-    signer: RwLock<Option<Arc<Signer>>>,
-    crl: RwLock<Option<Arc<Crl>>>,
+    /// Those that are trusted and whose keys are here, the one that signs certificates first; empty while they are off.
+    signers: RwLock<Vec<Arc<Signer>>>,
+    /// Names of those whose keys are not here.
+    silent: RwLock<Vec<String>>,
+    /// The list of each signer, in their order.
+    crls: RwLock<Vec<Arc<Crl>>>,
     foreign: RwLock<Arc<Foreign>>,
     tended: RwLock<Tended>,
     /// The names of all that are trusted, the one that signs first; empty before they are known.
@@ -77,12 +81,14 @@ impl Desk {
         let is_on = config.mqtt.client_certificates != ClientCertificates::Off;
         let authority = if is_on { Some(Authority::open(data_dir, now)?) } else { None };
         let signer = authority.as_ref().map(Authority::signer).transpose()?.map(Arc::new);
+        let signers = RwLock::new(signer.into_iter().collect());
         let files = modified(&config.mqtt);
         let foreign = if is_on { Foreign::load(&config.mqtt)? } else { Foreign::default() };
         Ok(Self {
             authority,
-            signer: RwLock::new(signer),
-            crl: RwLock::new(None),
+            signers,
+            silent: RwLock::default(),
+            crls: RwLock::default(),
             foreign: RwLock::new(Arc::new(foreign)),
             tended: RwLock::new(Tended { files, ..Tended::default() }),
             authorities: RwLock::default(),
@@ -92,12 +98,7 @@ impl Desk {
 
     /// The authority that signs now; `None` while certificates are off.
     pub fn signer(&self) -> Option<Arc<Signer>> {
-        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The revocation list as it was last signed.
-    pub fn crl(&self) -> Option<Arc<Crl>> {
-        self.crl.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.signers.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
     /// Whether foreign authorities vouch for this certificate no longer.
@@ -128,7 +129,7 @@ impl Flows {
         let terms = Terms {
             now: self.clock.now(),
             life_s: self.config.mqtt.client_certificate_life_s,
-            crl_url: crl_url(&self.config.http.public_url),
+            crl_url: lists::url(&self.config.http.public_url, signer.key_id()),
         };
         Ok(request.map(|request| Wish { signer, request, terms }))
     }
@@ -273,8 +274,8 @@ impl Flows {
         let files = modified(&self.config.mqtt);
         let has_foreign = (files != before.files || before.at.is_none()) && self.read_foreign().await?;
         let mark = self.store.revocations_mark().await?;
-        let is_due = self.certificates.crl().is_none_or(|it| it.next_update.0 - now.0 < CRL_AHEAD_MS);
-        let has_own = (mark != before.mark || is_due) && self.sign_list(authority, now).await?;
+        let has_own =
+            (mark != before.mark || self.certificates.are_lists_due(now)) && self.sign_lists(authority, now).await?;
         let overdue = self.overdue_lists(&before.overdue, now);
         let tended = Tended { at: Some(now), mark, files, overdue };
         *self.certificates.tended.write().unwrap_or_else(PoisonError::into_inner) = tended;
@@ -290,22 +291,22 @@ impl Flows {
         overdue
     }
 
-    /// Signs with the authority that signs now, and revokes what was signed by one that is no longer trusted.
+    /// Signs with the authority that signs now, and lists with every other that is trusted; revokes what was signed by one that is no
+    /// longer trusted.
     ///
     /// # Errors
     /// The database failed, or the authority's files are damaged.
     pub async fn follow_authority(&self) -> Result<(), StoreError> {
         let Some(authority) = &self.certificates.authority else { return Ok(()) };
         let damaged = |problem: CertsError| StoreError::Disk(problem.to_string());
-        let signer = authority.signer().map_err(damaged)?;
+        let Signers { ready, silent } = authority.signers().map_err(damaged)?;
         let trusted = authority.trusted().and_then(|it| pki::subjects(&it)).map_err(damaged)?;
-        let has_changed = self.certificates.signer().is_none_or(|it| it.name() != signer.name());
-        self.note_authorities(signer.name(), &trusted).await?;
-        *self.certificates.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
-        if has_changed {
-            // The list must be signed by the new one.
-            *self.certificates.crl.write().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(signer) = ready.first() {
+            self.note_authorities(signer.name(), &trusted).await?;
         }
+        *self.certificates.signers.write().unwrap_or_else(PoisonError::into_inner) =
+            ready.into_iter().map(Arc::new).collect();
+        self.certificates.note_silent(silent);
         loop {
             let done = self.revoke(Which::NotSignedBy(trusted.clone()), "ca_compromise").await?;
             if done.serial_numbers.is_empty() {
@@ -327,21 +328,6 @@ impl Flows {
         }
         *self.certificates.authorities.write().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(())
-    }
-
-    async fn sign_list(&self, authority: &Authority, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(signer) = self.certificates.signer() else { return Ok(false) };
-        let rows = self.store.revoked_certificates(signer.name(), now).await?;
-        let line = |(serial_number, at, reason)| Revoked { serial_number, at, reason };
-        let revoked: Vec<Revoked> = rows.into_iter().map(line).collect();
-        match signer.crl(&revoked, now).and_then(|crl| authority.write_crl(&crl).map(|()| crl)) {
-            Ok(crl) => {
-                info!("signed the list of {} revoked certificates", revoked.len());
-                *self.certificates.crl.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(crl));
-                Ok(true)
-            }
-            Err(problem) => Err(StoreError::Disk(problem.to_string())),
-        }
     }
 
     /// Takes over who the foreign authorities are and what their lists say about certificates that were seen here.
@@ -433,29 +419,8 @@ fn known_reason(reason: &str) -> Result<(), Refused> {
     Err(Refused::Invalid(format!("the reason is one of {}", words.join(", "))))
 }
 
-/// Where devices find the revocation list, unless only this machine would.
-fn crl_url(public_url: &str) -> Option<String> {
-    let host = public_url.split_once("://")?.1;
-    let is_local = ["localhost", "127.", "[::1]"].iter().any(|it| host.starts_with(it));
-    let is_plain = public_url.bytes().all(|it| it.is_ascii_graphic());
-    (!is_local && is_plain).then(|| format!("{public_url}/crl"))
-}
-
 /// When the files of foreign authorities and their lists changed.
 fn modified(settings: &Mqtt) -> Vec<Option<SystemTime>> {
     let files = settings.client_crl_files.iter().chain([&settings.client_ca_file]);
     files.map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn certificates_say_where_the_list_is_only_when_others_can_find_it() {
-        assert_eq!(crl_url("https://mdm.example/api").as_deref(), Some("https://mdm.example/api/crl"));
-        for url in ["http://localhost:8080", "http://127.0.0.1:1", "http://[::1]:1", "", "http://mdm.exämple"] {
-            assert_eq!(crl_url(url), None, "{url}");
-        }
-    }
 }

@@ -129,8 +129,9 @@ const PAGES: &[Endpoint] = &[
 /// What whoever verifies certificates of devices needs.
 #[rustfmt::skip]
 const LISTS: &[Endpoint] = &[
-    Endpoint("get", "/crl", "The list of revoked certificates, DER", &[]),
-    Endpoint("get", "/crl.pem", "The list of revoked certificates, PEM", &[]),
+    Endpoint("get", "/crl", "The list of revoked certificates of the authority that signs now, DER", &[]),
+    Endpoint("get", "/crl.pem", "The lists of all authorities that are trusted, PEM", &[]),
+    Endpoint("get", "/crl/{key_id}", "The list of one authority by the identifier of its key in hexadecimal digits, DER", &[]),
 ];
 
 /// What monitoring reads on the admin listener, without a token.
@@ -331,7 +332,10 @@ mod tests {
     fn the_revocation_list_is_described() {
         let source = include_str!("crl.rs");
         assert_eq!(source.matches("{base}").count(), LISTS.len(), "{ADVICE}");
-        LISTS.iter().for_each(|it| assert!(source.contains(&format!("{{base}}{}\"", it.1)), "{}: {ADVICE}", it.1));
+        for it in LISTS {
+            let path = it.1.replace('{', "{{").replace('}', "}}");
+            assert!(source.contains(&format!("{{base}}{path}\"")), "{}: {ADVICE}", it.1);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The authority's key at work: certificates for devices, and the list of those that were revoked. Opens no files of its own.
+//! Keys of authorities at work: certificates for devices, and the lists of those that were revoked. Opens no files of its own.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use rcgen::{
     ExtendedKeyUsagePurpose, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams,
     SanType, SerialNumber, date_time_ymd,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::{
-    Authority, BACKDATED_S, CertsError,
+    Authority, BACKDATED_S, CertsError, hexadecimal,
     identity::{Holder, fingerprint, serial_number},
     internal,
     request::Request,
-    unusable,
+    subjects, unusable,
 };
 use crate::clock::Timestamp;
 
@@ -29,8 +30,26 @@ pub const CRL_LIFE: Duration = Duration::from_secs(7 * 86_400);
 /// The authority with its key in memory.
 pub struct Signer {
     issuer: Issuer<'static, KeyPair>,
+    key_id: String,
     name: String,
     not_after: Timestamp,
+}
+
+/// The authorities that are trusted.
+pub struct Signers {
+    /// Those whose keys are here, the one that signs certificates first.
+    pub ready: Vec<Signer>,
+    /// Former ones that can sign no list.
+    pub silent: Vec<Silent>,
+}
+
+/// An authority whose key is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent {
+    /// Whom its certificates name as their issuer.
+    pub name: String,
+    /// Why it cannot sign.
+    pub why: String,
 }
 
 /// What a certificate is issued under.
@@ -40,7 +59,7 @@ pub struct Terms {
     pub now: Timestamp,
     /// Seconds that it lives; less when the authority ends sooner.
     pub life_s: u32,
-    /// Where the revocation list is, if devices can know.
+    /// Where the revocation list of the authority is, if devices can know.
     pub crl_url: Option<String>,
 }
 
@@ -73,6 +92,8 @@ pub struct Revoked {
 /// A signed revocation list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crl {
+    /// [`Signer::key_id`] of who signed it.
+    pub key_id: String,
     /// As `application/pkix-crl`.
     pub der: Bytes,
     /// The same as text.
@@ -99,15 +120,47 @@ impl Authority {
     /// # Errors
     /// Files that are damaged.
     pub fn signer(&self) -> Result<Signer, CertsError> {
-        let file = self.certificate_file();
         let (der, issuer) = self.issuer()?;
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| unusable(&file, &e))?;
-        let not_after = Timestamp(certificate.validity().not_after.timestamp() * 1000);
-        Ok(Signer { issuer, name: certificate.subject().to_string(), not_after })
+        Signer::new(&der, issuer)
+    }
+
+    /// All authorities that are trusted: each of them alone can say what is revoked of its own.
+    ///
+    /// # Errors
+    /// Files that are damaged, those with keys of former authorities aside.
+    pub fn signers(&self) -> Result<Signers, CertsError> {
+        let trusted = self.trusted()?;
+        let (first, others) =
+            trusted.split_first().ok_or_else(|| unusable(&self.certificate_file(), &"it holds no certificate"))?;
+        let (mut ready, mut silent) = (vec![Signer::new(first, self.issuer_that_signs(first)?)?], Vec::new());
+        for der in others {
+            let why = match self.issuer_of(der) {
+                Ok(Some(issuer)) => {
+                    ready.push(Signer::new(der, issuer)?);
+                    continue;
+                }
+                Ok(None) => "its key is not kept here".to_owned(),
+                Err(problem) => problem.0,
+            };
+            silent
+                .extend(subjects(std::slice::from_ref(der))?.into_iter().map(|name| Silent { name, why: why.clone() }));
+        }
+        Ok(Signers { ready, silent })
     }
 }
 
 impl Signer {
+    fn new(der: &CertificateDer<'_>, issuer: Issuer<'static, KeyPair>) -> Result<Self, CertsError> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(internal)?;
+        let not_after = Timestamp(certificate.validity().not_after.timestamp() * 1000);
+        Ok(Self { issuer, key_id: key_id(der)?, name: certificate.subject().to_string(), not_after })
+    }
+
+    /// The key in hexadecimal digits, as certificates name it that it signs (RFC 5280 §4.2.1.1).
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// Whom its certificates name as their issuer.
     pub fn name(&self) -> &str {
         &self.name
@@ -171,8 +224,21 @@ impl Signer {
         };
         let list = list.signed_by(&self.issuer).map_err(internal)?;
         let pem = list.pem().map_err(internal)?.into();
-        Ok(Crl { der: list.der().to_vec().into(), pem, next_update })
+        Ok(Crl { key_id: self.key_id.clone(), der: list.der().to_vec().into(), pem, next_update })
     }
+}
+
+/// The identifier of an authority's key, in hexadecimal digits.
+///
+/// # Errors
+/// It is no certificate.
+pub(super) fn key_id(authority: &CertificateDer<'_>) -> Result<String, CertsError> {
+    let (_, certificate) = X509Certificate::from_der(authority).map_err(internal)?;
+    let said = certificate.extensions().iter().find_map(|it| match it.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(hexadecimal(id.0)),
+        _ => None,
+    });
+    Ok(said.unwrap_or_else(|| fingerprint(certificate.public_key().raw)))
 }
 
 fn random_serial_number() -> Result<[u8; SERIAL_NUMBER_BYTES], CertsError> {

@@ -103,17 +103,17 @@ impl Authority {
         chain(&self.certificate_file())
     }
 
-    /// The list of revoked certificates; there is none before the server first ran.
+    /// The lists of revoked certificates, one after the other; there is none before the server first ran.
     pub fn crl_file(&self) -> PathBuf {
         self.directory.join("crl.pem")
     }
 
-    /// Writes the list of revoked certificates.
+    /// Writes the lists of revoked certificates, as PEM.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_crl(&self, crl: &issue::Crl) -> Result<(), CertsError> {
-        write_private(&self.crl_file(), &crl.pem).map_err(|e| CertsError(e.0))
+    pub fn write_crls(&self, pem: &[u8]) -> Result<(), CertsError> {
+        write_private(&self.crl_file(), pem).map_err(|e| CertsError(e.0))
     }
 
     /// The server's certificate followed by the authority's.

@@ -5,13 +5,18 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 use rcgen::SanType;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio_rustls::rustls::HandshakeKind;
+use x509_parser::prelude::{DistributionPointName, GeneralName, ParsedExtension};
 
 use crate::support::{
     Server,
     certified::{Ca, Client, DeviceKey, Shown, Tried, enrolled, named},
+    openssl,
     server::rows,
     sqlite, until, write_private,
 };
+
+const NOT_AUTHORIZED: i32 = 5;
+const NO_HANDSHAKE: i32 = -1;
 
 /// The first certificate that the server presents on its MQTT listener, as stock OpenSSL sees it.
 fn presented(server: &Server) -> Vec<u8> {
@@ -65,10 +70,111 @@ async fn an_authority_is_replaced_while_its_devices_come_and_go() {
     let state = |serial: &str| rows(&states).iter().find(|it| it["serial"] == serial).unwrap()["state"].clone();
     assert_eq!((state("OLD"), state("NEW")), ("revoked".into(), "valid".into()));
     assert_eq!(server.cli_output(&["certs", "rotate", "--retire"]).await.status.code(), Some(1), "nothing is left");
+    assert_eq!(former_keys(&server), [""; 0], "nor its key");
     let deeds = server.cli(&["audit", "list", "--action", "authority.change"]).await;
     let trusted: Vec<_> = rows(&deeds).iter().map(|it| it["detail"]["trusted"].as_array().unwrap().len()).collect();
     assert_eq!(trusted.first(), Some(&1), "{deeds}");
     assert!(trusted[1..].contains(&2), "{deeds}");
+}
+
+/// Names of the files with keys of former authorities, which nobody but the server may read.
+fn former_keys(server: &Server) -> Vec<String> {
+    let entries = fs::read_dir(server.data_dir().join("certs")).unwrap().map(Result::unwrap);
+    let former: Vec<_> = entries.filter(|it| it.file_name().to_str().unwrap().starts_with("former-")).collect();
+    assert!(former.iter().all(|it| it.metadata().unwrap().permissions().mode() & 0o777 == 0o600));
+    former.into_iter().map(|it| it.file_name().into_string().unwrap()).collect()
+}
+
+/// Where a certificate says that its authority's list is, without the server's address.
+fn list_of(shown: &Shown) -> String {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(shown.pem.as_bytes()).unwrap();
+    let certificate = pem.parse_x509().unwrap();
+    let points = certificate.extensions().iter().find_map(|it| match it.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(points.clone()),
+        _ => None,
+    });
+    let Some(DistributionPointName::FullName(names)) = &points.as_ref().unwrap()[0].distribution_point else {
+        panic!("{points:?}")
+    };
+    let [GeneralName::URI(uri)] = names[..] else { panic!("{names:?}") };
+    uri.strip_prefix(PUBLIC_URL).unwrap().to_owned()
+}
+
+const PUBLIC_URL: &str = "http://mdm.example.test";
+
+#[tokio::test]
+async fn what_is_revoked_stays_out_and_listed_while_its_authority_is_replaced() {
+    let mut server = Server::with(&[("MDMQ_HTTP__PUBLIC_URL", PUBLIC_URL)]).await;
+    let (_, before) = enrolled(&server, "BEFORE").await;
+    let (_, after) = enrolled(&server, "AFTER").await;
+    let (_, stays) = enrolled(&server, "STAYS").await;
+    let shown_before = presented(&server);
+    server.cli(&["certs", "revoke", &before.number()]).await;
+    server.cli(&["certs", "rotate"]).await;
+    server.cli(&["certs", "rotate", "--activate"]).await;
+    server.hang_up();
+    until("the new authority signs", async || presented(&server) != shown_before).await;
+    let (_, new) = enrolled(&server, "NEW").await;
+    assert_eq!(comes(&server, &before).await, NO_HANDSHAKE, "revoked before the new authority signed");
+    for shown in [&after, &new] {
+        assert_eq!(comes(&server, shown).await, 0);
+        server.cli(&["certs", "revoke", &shown.number()]).await;
+        until("the handshake fails", async || comes(&server, shown).await == NO_HANDSHAKE).await;
+    }
+    assert_eq!(comes(&server, &stays).await, 0);
+
+    // Whoever else verifies certificates of devices finds them listed, each by who signed it.
+    for (name, shown, expected) in [
+        ("before", &before, "certificate revoked"),
+        ("after", &after, "certificate revoked"),
+        ("new", &new, "certificate revoked"),
+        ("stays", &stays, ": OK"),
+    ] {
+        let said = openssl::verifies(&server, &server.data_dir().join("certs/crl.pem"), &shown.files(&server, name).0);
+        assert!(said.contains(expected), "{name}: {said}");
+    }
+    assert_eq!((list_of(&before), list_of(&after)), (list_of(&stays), list_of(&stays)));
+    assert_ne!(list_of(&new), list_of(&stays));
+    let get = async |path: &str| reqwest::get(format!("{}{path}", server.http_url())).await.unwrap();
+    for (path, listed, missing) in [
+        (list_of(&stays), vec![&before, &after], vec![&new]),
+        (list_of(&new), vec![&new], vec![&before, &after]),
+        ("/crl".into(), vec![&new], vec![&before, &after]),
+    ] {
+        let answer = get(&path).await;
+        assert_eq!(answer.headers()["content-type"], "application/pkix-crl");
+        let file = server.data_dir().join("list.der");
+        fs::write(&file, answer.bytes().await.unwrap()).unwrap();
+        let said = openssl::reads_list(&server, &file, "DER");
+        assert!(said.contains("Next Update"), "{path}: {said}");
+        let is_listed = |it: &&Shown| said.contains(&it.number().to_uppercase());
+        assert!(listed.iter().all(is_listed) && !missing.iter().any(is_listed), "{path}: {said}");
+        // Whoever has the list of another authority knows nothing of this certificate, rather than that it is good.
+        let said = openssl::verifies(&server, &file, &stays.files(&server, "stays").0);
+        let expected = if path == list_of(&stays) { ": OK" } else { "unable to get certificate CRL" };
+        assert!(said.contains(expected), "{path}: {said}");
+    }
+    let file = fs::read_to_string(server.data_dir().join("certs/crl.pem")).unwrap();
+    assert_eq!(get("/crl.pem").await.text().await.unwrap(), file);
+    assert_eq!(file.matches("BEGIN X509 CRL").count(), 2);
+    assert_eq!(get("/crl/4a01").await.status().as_u16(), 404);
+
+    assert_eq!(former_keys(&server).len(), 1);
+    server.restart().await;
+    for (shown, code) in [(&before, NO_HANDSHAKE), (&after, NO_HANDSHAKE), (&new, NO_HANDSHAKE), (&stays, 0)] {
+        assert_eq!(comes(&server, shown).await, code, "from the first handshake on");
+    }
+    // A data directory whose authority was replaced by a program that did not keep the key.
+    assert!(server.stop().await.success());
+    fs::remove_file(server.data_dir().join("certs").join(&former_keys(&server)[0])).unwrap();
+    server.start_again().await;
+    for (shown, code) in [(&before, NOT_AUTHORIZED), (&new, NO_HANDSHAKE), (&stays, 0)] {
+        assert_eq!(comes(&server, shown).await, code, "the registry is the truth");
+    }
+    assert_eq!(server.log().matches("there is no revocation list of CN=mdmq private authority: ").count(), 1);
+    server.cli(&["certs", "rotate", "--retire"]).await;
+    server.hang_up();
+    until("the former authority is trusted no more", async || comes(&server, &stays).await == NO_HANDSHAKE).await;
 }
 
 fn is_resumed(tried: &Tried) -> bool {
