@@ -78,6 +78,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let config = Arc::new(config);
     let tls = Arc::new(Tls::open(config.clone(), data_dir.path(), clock.now()).map_err(|e| e.to_string())?);
     let flows = build(config, &data_dir, clock).await?;
+    flows.open_audit().await.map_err(|e| e.to_string())?;
     flows.follow_authority().await.map_err(|e| e.to_string())?;
     flows.metrics.server_certificate_ends.set(tls.not_after().0 / 1000);
     // What was revoked while nobody ran is refused from the first handshake on.
@@ -94,6 +95,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     if let Some(mailer) = mailer {
         tasks.push(tokio::spawn(flows.clone().deliver_mails(mailer, stopped)));
     }
+    tokio::spawn(flows.clone().write_first_publishes());
     tokio::spawn(sweep(flows.clone()));
     tokio::spawn(tend_certificates(flows.clone(), tls, hangup));
     data_dir.write_ports(&ports).map_err(|e| e.to_string())?;

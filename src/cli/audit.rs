@@ -137,6 +137,9 @@ async fn verify(api: &Api, place: &Place) -> Done {
             if found["forgotten_until"] != 0 {
                 println!("those up to {} were forgotten, as configured", found["forgotten_until"]);
             }
+            if let Some(why) = found["unchecked"].as_str() {
+                println!("whether the last ones were cut off cannot be told: {why}");
+            }
             Ok(())
         }
     }

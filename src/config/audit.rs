@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Days that entries are kept; 0: whatever their age.
+    /// Days that entries are kept; 0: whatever their age. None goes before another is an hour old and to be kept: the clock may be wrong.
     pub days: u32,
     /// Entries that are kept; the oldest go first.
     pub rows_max: u32,

@@ -1,6 +1,9 @@
 //! The audit: deeds become entries of a chain, in the transaction of the deed. Rows are never changed, and only the oldest go.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::Serialize;
 
@@ -19,6 +22,12 @@ use crate::{
 pub const ENTRIES_LISTED_MAX: usize = 1000;
 /// Entries that one pruning forgets; the next one goes on.
 const PRUNED_MAX: i64 = 10_000;
+/// How long ago an entry must have been written to show that the clock is not wrong just now.
+const CLOCK_SETTLES_MS: i64 = 3_600_000;
+/// 2026-01-01: no entry is older than mdmq itself.
+const BEFORE_MDMQ_MS: i64 = 1_767_225_600_000;
+/// What is numbered below 1 or was forgotten is not of the chain, and shows in `Store::audit_oldest` only.
+const OF_THE_CHAIN: &str = "number > 0 and number > coalesce((select number from audit_anchor), 0)";
 const COLUMNS: &str = "select number, at, actor_kind, actor, peer, action, subject_kind, subject, serial, entity_id, detail, \
      previous, hash from audit";
 
@@ -45,11 +54,53 @@ pub(super) struct Chain {
     pub(super) by: Actor,
     /// Where the chain stands in this transaction; `None`: to be read.
     head: Option<Head>,
+    last: Last,
+}
+
+/// The last entry that this process committed. The chain goes on from there, whatever became of the rows since.
+#[derive(Clone)]
+pub(super) struct Last(Arc<Mutex<Head>>);
+
+impl Last {
+    fn get(&self) -> Head {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The further one.
+    fn or(&self, rows: Head) -> Head {
+        let last = self.get();
+        if last.number > rows.number { last } else { rows }
+    }
 }
 
 impl Chain {
     pub(super) fn new(key: AuditKey, clock: Clock) -> Self {
-        Self { key, clock, by: Actor::SYSTEM, head: None }
+        let last = Last(Arc::new(Mutex::new(Head::beginning())));
+        Self { key, clock, by: Actor::SYSTEM, head: None, last }
+    }
+
+    /// The same chain over another connection.
+    pub(super) fn reconnected(&self) -> Self {
+        Self {
+            by: Actor::SYSTEM,
+            head: None,
+            last: self.last.clone(),
+            key: self.key.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    pub(super) fn last(&self) -> Last {
+        self.last.clone()
+    }
+
+    /// What was written is committed.
+    pub(super) fn committed(&self) {
+        let Some(head) = &self.head else { return };
+        let mut last = self.last.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.number > last.number {
+            last.clone_from(head);
+        }
     }
 
     /// What was written may be gone: a rollback, or a new connection.
@@ -173,6 +224,10 @@ pub(super) fn place_of(subject: Subject) -> Option<&'static str> {
         Subject::Package => "select entity_id, '' as serial from package where package_id = $1",
         Subject::Invitation => "select entity_id, '' as serial from invitation where invitation_id = $1",
         Subject::Computer => "select entity_id, serial from computer where computer_id = $1",
+        Subject::Position => {
+            "select c.entity_id, c.serial from geolocation g join computer c on c.computer_id = g.computer_id \
+             where g.geolocation_id = $1"
+        }
         _ => return None,
     })
 }
@@ -223,10 +278,10 @@ async fn name_of(tx: &mut Tx, by: &Actor) -> Result<String, StoreError> {
 async fn newest(tx: &mut Tx) -> Result<Head, StoreError> {
     for question in [NEWEST, ANCHOR] {
         if let Some(row) = tx.row(Statement::new(question, [])).await? {
-            return Ok(head(&row));
+            return Ok(tx.chain.last.or(head(&row)));
         }
     }
-    Ok(Head::beginning())
+    Ok(tx.chain.last.get())
 }
 
 const NEWEST: &str = "select number, hash from audit order by number desc limit 1";
@@ -324,7 +379,7 @@ impl Store {
     /// The database failed.
     pub async fn audit_entries(&self, filter: &EntryFilter) -> Result<Vec<Entry>, StoreError> {
         let mut args: Vec<Value> = Vec::new();
-        let mut sql = format!("{COLUMNS} where true");
+        let mut sql = format!("{COLUMNS} where {OF_THE_CHAIN}");
         let conditions: [(&str, Option<Value>); 7] = [
             ("$ in (actor_kind, actor)", filter.actor.clone().map(Into::into)),
             ("substr(action, 1, length($)) = $", filter.action.clone().map(Into::into)),
@@ -345,15 +400,21 @@ impl Store {
         Ok(self.rows(Statement::new(sql, args)).await?.iter().map(entry).collect())
     }
 
-    /// The last entry, or the last that was forgotten.
+    /// The last entry, or the last that was forgotten. It stays the last one that this process committed where that row is gone.
     ///
     /// # Errors
     /// The database failed.
     pub async fn audit_head(&self) -> Result<Head, StoreError> {
-        match self.row(Statement::new(NEWEST, [])).await? {
-            Some(row) => Ok(head(&row)),
-            None => Ok(self.audit_anchor().await?.map_or_else(Head::beginning, |it| it.head)),
-        }
+        let rows = match self.row(Statement::new(NEWEST, [])).await? {
+            Some(row) => head(&row),
+            None => self.audit_anchor().await?.map_or_else(Head::beginning, |it| it.head),
+        };
+        Ok(self.audit_last.or(rows))
+    }
+
+    /// The last entry that this process committed; number 0: none yet.
+    pub fn audit_last(&self) -> Head {
+        self.audit_last.get()
     }
 
     /// The end of what was forgotten.
@@ -374,32 +435,66 @@ impl Store {
         Ok(self.row(Statement::new(question, [number.into()])).await?.map(|row| row.text("hash")))
     }
 
-    /// Forgets the oldest entries beyond `rows_max` and those from before `until`, a bounded number at a time, and leaves an anchor and
-    /// an entry that says so. Answers how many went.
+    /// The smallest number that is there, whether it belongs there or not.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn prune_audit(&self, rows_max: i64, until: Timestamp) -> Result<i64, StoreError> {
+    pub async fn audit_oldest(&self) -> Result<Option<i64>, StoreError> {
+        self.number("select min(number) as number from audit", []).await
+    }
+
+    /// Forgets the oldest entries beyond `rows_max` and those older than `kept_ms` (0: whatever their age), a bounded number at a time,
+    /// and leaves an anchor and an entry that says so. Answers how many went.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn prune_audit(&self, rows_max: i64, kept_ms: i64, now: Timestamp) -> Result<i64, StoreError> {
         let ends = "select min(number) as oldest, max(number) as newest from audit";
         let Some(ends) = self.row(Statement::new(ends, [])).await? else { return Ok(0) };
         let (Some(oldest), Some(newest)) = (ends.opt_int("oldest"), ends.opt_int("newest")) else { return Ok(0) };
-        let first = Statement::new("select at from audit where number = $1", [oldest.into()]);
-        let is_old = self.row(first).await?.is_some_and(|row| row.int("at") < until.0);
-        if !is_old && newest - oldest < rows_max {
+        // The newest always stays, so that the chain goes on from a row.
+        let most = oldest.saturating_add(PRUNED_MAX - 1).min(newest - 1);
+        let too_many = newest.saturating_sub(rows_max).min(most);
+        let too_old = if kept_ms > 0 { self.too_old(oldest, most, kept_ms, now).await? } else { None };
+        let last = too_many.max(too_old.unwrap_or(i64::MIN));
+        if last < oldest {
             return Ok(0);
         }
-        // The newest always stays, so that the chain goes on from a row.
-        let too_many = newest.saturating_sub(rows_max);
-        let most = oldest.saturating_add(PRUNED_MAX - 1).min(newest - 1);
-        self.write(move |tx| Box::pin(prune(tx, too_many, until, most))).await
+        self.write(move |tx| Box::pin(prune(tx, last))).await
+    }
+
+    /// The last of the entries up to `most` that are too old: those before the first that is not. Clocks are wrong at times (a start
+    /// before the network told the time), so an entry of a time that cannot be says nothing and goes with the next; and nothing is too old
+    /// until an entry that is not was written some time ago, by the same clock.
+    async fn too_old(&self, oldest: i64, most: i64, kept_ms: i64, now: Timestamp) -> Result<Option<i64>, StoreError> {
+        let until = now.0.saturating_sub(kept_ms);
+        let first = "select number from audit where number = $1 and at not between $2 and $3";
+        if self.number(first, [oldest.into(), until.into(), now.0.into()]).await?.is_none() {
+            return Ok(None);
+        }
+        let settled = "select at as number from audit where at between $1 and $2 order by number desc limit 1";
+        let a_while_ago = now.0 - CLOCK_SETTLES_MS.min(kept_ms / 2);
+        if self.number(settled, [BEFORE_MDMQ_MS.into(), a_while_ago.into()]).await?.is_none_or(|at| at < until) {
+            return Ok(None);
+        }
+        let kept = "select number from audit where number <= $1 and at between $2 and $3 order by number limit 1";
+        let kept = self.number(kept, [most.into(), until.into(), now.0.into()]).await?.unwrap_or(most + 1);
+        let last = "select number from audit where number < $1 and at >= $2 and at < $3 order by number desc limit 1";
+        self.number(last, [kept.into(), BEFORE_MDMQ_MS.into(), until.into()]).await
+    }
+
+    async fn number<const N: usize>(
+        &self,
+        question: &'static str,
+        args: [Value; N],
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(self.row(Statement::new(question, args)).await?.and_then(|row| row.opt_int("number")))
     }
 }
 
-async fn prune(tx: &mut Tx, too_many: i64, until: Timestamp, most: i64) -> Result<i64, StoreError> {
-    let last = Statement::new(
-        "select number, hash from audit where number <= $3 and (number <= $1 or at < $2) order by number desc limit 1",
-        [too_many.into(), until.0.into(), most.into()],
-    );
+async fn prune(tx: &mut Tx, last: i64) -> Result<i64, StoreError> {
+    let last =
+        Statement::new("select number, hash from audit where number <= $1 order by number desc limit 1", [last.into()]);
     let Some(row) = tx.row(last).await? else { return Ok(0) };
     let anchor = head(&row);
     let seal = anchor.sealed(&tx.chain.key);

@@ -213,7 +213,11 @@ impl Tx {
         if sql.starts_with("rollback") {
             self.chain.forget();
         }
-        self.execute(Statement::new(sql, [])).await.map(drop)
+        self.execute(Statement::new(sql, [])).await?;
+        if sql == "commit" {
+            self.chain.committed();
+        }
+        Ok(())
     }
 
     /// Whether the connection still answers.

@@ -65,6 +65,7 @@ pub struct Store {
     home: Handle,
     clock: Clock,
     blobs: blobs::Blobs,
+    audit_last: audit::Last,
 }
 
 /// The server could not do its job.
@@ -162,7 +163,9 @@ impl Store {
         on_commit: impl Fn(BatchFigures) + Send + Sync + 'static,
     ) -> Result<Store, StoreError> {
         let engine = Engine::choose(database, data_dir)?;
-        let mut tx = engine.writer(audit::Chain::new(audit_key, clock.clone())).await?;
+        let chain = audit::Chain::new(audit_key, clock.clone());
+        let audit_last = chain.last();
+        let mut tx = engine.writer(chain).await?;
         engine.migrate(&mut tx).await?;
         let readers = engine.readers();
         let (writer, queue) = mpsc::channel(Self::SUBMISSIONS_MAX);
@@ -185,7 +188,19 @@ impl Store {
         );
         tokio::spawn(login::answer_lookups(lookup_reader.clone(), accounts.clone(), names));
         let (home, blobs) = (Handle::current(), blobs::Blobs::at(data_dir));
-        Ok(Store { writer, payload_bytes, bell, lookups, accounts, lookup_reader, readers, home, clock, blobs })
+        Ok(Store {
+            writer,
+            payload_bytes,
+            bell,
+            lookups,
+            accounts,
+            lookup_reader,
+            readers,
+            home,
+            clock,
+            blobs,
+            audit_last,
+        })
     }
 
     /// Commits what waits, folds the log into the database file and closes. What is submitted afterwards fails.

@@ -17,8 +17,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
-    StoreError, apply,
-    audit::{self, Chain},
+    StoreError, apply, audit,
     db::{Engine, Statement, Story, Tx},
     merge::Merged,
 };
@@ -198,7 +197,7 @@ impl Writer {
             drop(self.tx.control("rollback").await);
             return self.tx.control("begin").await;
         }
-        match self.engine.writer(Chain::new(self.tx.chain.key.clone(), self.clock.clone())).await {
+        match self.engine.writer(self.tx.chain.reconnected()).await {
             Ok(tx) => {
                 self.tx = tx;
                 self.tx.control("begin").await

@@ -1,10 +1,24 @@
 //! The audit: every deed leaves its entry, and nobody can change, remove or invent one unnoticed.
 
-use std::fs;
+mod ends;
 
+use std::{fs, path::Path, time::Duration};
+
+use mdmq::{clock::Clock, mdm::audit::Action};
 use serde_json::{Value, json};
 
-use crate::support::{Server, apk, enrollment, phone::Link, postgres::fresh_database, server::rows, sqlite, until};
+use crate::{
+    glpi::Desk,
+    support::{
+        Server, apk, enrollment,
+        mailbox::{Mailbox, Manners},
+        mariadb::Flyve,
+        phone::Link,
+        postgres::fresh_database,
+        server::rows,
+        sqlite, until,
+    },
+};
 
 /// Who, what, to what kind of thing, which device, in which tenant.
 type Line = (String, String, String, String, Value);
@@ -163,6 +177,82 @@ async fn devices_people_and_service_accounts_are_written_down_under_their_names(
     for secret in [&password, &token, &invitation.user_token, &invitation.invitation_token, &session] {
         assert!(!text.contains(secret.as_str()), "{secret}");
     }
+}
+
+#[tokio::test]
+#[rustfmt::skip]
+async fn what_is_done_through_glpis_api_by_mail_and_by_moving_in_leaves_its_entry_too() {
+    let mailbox = Mailbox::open(Manners::default()).await;
+    let port = mailbox.port.to_string();
+    let mail = [("MDMQ_MAIL__SMTP_HOST", "127.0.0.1"), ("MDMQ_MAIL__SMTP_PORT", &port), ("MDMQ_MAIL__TLS", "none"), ("MDMQ_MAIL__FROM", "mdm@example.com")];
+    let server = Server::with(&mail).await;
+    let mut phone = server.enrolled("AZERTY").await;
+    phone.comes_up(&server).await;
+    phone.says("Status/Geolocation", r#"{"latitude":"10.25","longitude":"-67.59","datetime":1499364642}"#).await;
+    server.cli(&["agent", "remove", "AZERTY"]).await;
+    server.cli(&["entity", "add", "Paris", "--id", "76"]).await;
+    server.cli(&["invite", "--email", "ann@example.org"]).await;
+    let invitation = rows(&server.cli(&["invitation", "list"]).await)[0]["id"].to_string();
+    let desk = Desk::of(&server).await;
+    let mut before = lines(&server).await.len();
+
+    let by = |action: &str, subject: &str, serial: &str, entity: Value| {
+        ("person".to_owned(), action.to_owned(), subject.to_owned(), serial.to_owned(), entity)
+    };
+    // What is asked of GLPI's API, and what the audit says of it.
+    for (method, path, body, expected) in [
+        ("PUT",    "/PluginFlyvemdmWellKnownPath/1", Some(json!({"input": {"comment": "manuals"}})), by("path.change", "path", "", Value::Null)),
+        ("DELETE", "/PluginFlyvemdmGeolocation/1",   None, by("position.remove", "position", "AZERTY", json!(0))),
+        ("DELETE", "/Computer/1",                    None, by("computer.remove", "computer", "AZERTY", json!(0))),
+    ] {
+        let said = desk.ask(method, path, body).await;
+        assert_eq!(said.status, 200, "{path}: {}", said.body);
+        let seen = lines(&server).await;
+        assert_eq!((seen.len(), &seen[before]), (before + 1, &expected), "{path}");
+        before += 1;
+    }
+    let flyve = Flyve::new().await;
+    for (words, expected) in [
+        (vec!["invitation", "resend", &invitation],    administrator("invitation.resend", "invitation", "", json!(0))),
+        (vec!["entity", "remove", "76"],               administrator("entity.remove", "entity", "", json!(76))),
+        (vec!["import", "flyve", "--from", &flyve.url], administrator("server.move_in", "server", "", Value::Null)),
+    ] {
+        server.cli(&words).await;
+        let seen = lines(&server).await;
+        assert_eq!((seen.len(), &seen[before]), (before + 1, &expected), "{words:?}");
+        before += 1;
+    }
+    assert!(verdict(&server).await.contains("the audit holds"));
+}
+
+#[test]
+fn each_action_is_named_by_a_story() {
+    fn text_of(place: &Path) -> String {
+        if place.is_file() {
+            return fs::read_to_string(place).unwrap();
+        }
+        fs::read_dir(place).unwrap().map(|it| text_of(&it.unwrap().path())).collect()
+    }
+    let stories = text_of(Path::new("tests/it"));
+    let unnamed: Vec<&str> =
+        Action::ALL.iter().map(|it| it.as_str()).filter(|it| !stories.contains(&format!("\"{it}\""))).collect();
+    assert!(unnamed.is_empty(), "no story looks for the entries of {unnamed:?}");
+}
+
+#[tokio::test]
+async fn what_a_back_end_says_for_the_first_time_is_written_at_once() {
+    let server = Server::start().await;
+    let (name, password) = server.service("backend", &["#:rw"]).await;
+    let mut link = Link::service(&server, &name, &password).await;
+    let began = Clock::System.instant();
+    for serial in ["A", "B", "C", "D"] {
+        link.publishes(&format!("0/agent/{serial}/Command/Wipe"), br#"{"wipe":"now"}"#, 1).await;
+        let is_written = async || lines(&server).await.iter().any(|it| it.1 == "account.publish" && it.3 == serial);
+        until("the order is written down", is_written).await;
+    }
+    // Whoever looks every five seconds writes the fourth after fifteen.
+    let took = Clock::System.instant().duration_since(began);
+    assert!(took < Duration::from_secs(14), "{took:?}");
 }
 
 #[tokio::test]
