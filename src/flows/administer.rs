@@ -15,11 +15,11 @@ use crate::{
 };
 
 pub use crate::store::StoreError;
-use crate::store::administer::NewAccount;
 pub use crate::store::administer::{
     AccountView, AgentFilter, AgentView, Answer, BAD_LINES_MAX, BadLine, CommandView, EntityView, FleetChange,
     FleetView, NewFleet, Refused,
 };
+use crate::store::administer::{ENTITY_NUMBER_MAX, NewAccount};
 
 /// Entries in one access list.
 pub const ACL_ENTRIES_MAX: usize = 1000;
@@ -49,8 +49,10 @@ impl Flows {
     /// The database failed.
     pub async fn add_entity(&self, name: &str, parent: EntityId, id: Option<EntityId>) -> Answer<EntityId> {
         match name_of(name) {
-            Ok(name) if id.is_none_or(|id| id.0 > 0) => self.store.add_entity(name, parent, id, self.clock.now()).await,
-            Ok(_) => Ok(Err(Refused::Invalid("the number of an entity is at least 1".into()))),
+            Ok(_) if id.is_some_and(|id| !(1..=ENTITY_NUMBER_MAX).contains(&id.0)) => {
+                Ok(Err(Refused::Invalid(format!("the number of an entity is 1 to {ENTITY_NUMBER_MAX}"))))
+            }
+            Ok(name) => self.store.add_entity(name, parent, id, self.clock.now()).await,
             Err(refused) => Ok(Err(refused)),
         }
     }

@@ -19,7 +19,8 @@ mod orders;
 mod records;
 mod settings;
 
-pub use entities::EntityView;
+pub(super) use entities::was_in_use;
+pub use entities::{ENTITY_NUMBER_MAX, EntityView};
 pub(super) use fleets::{FLEET_FROM_BELOW, FLEET_WITHIN};
 pub use fleets::{FleetChange, NewFleet};
 pub use import::{BAD_LINES_MAX, BadLine, StagedAgent};

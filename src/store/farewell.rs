@@ -48,8 +48,8 @@ impl Store {
             Box::pin(async move {
                 if let Some(until) = remembered_until {
                     tx.execute(Statement::new(
-                        "insert into tombstone (agent_id, topic_entity_id, serial, expires_at) \
-                         select agent_id, coalesce(topic_entity_id, entity_id), serial, $2 from agent where agent_id = $1",
+                        "insert into tombstone (agent_id, topic_entity_id, entity_id, serial, expires_at) \
+                         select agent_id, coalesce(topic_entity_id, entity_id), entity_id, serial, $2 from agent where agent_id = $1",
                         [agent.0.into(), until.0.into()],
                     ))
                     .await?;
@@ -76,8 +76,8 @@ impl Store {
     /// The database failed.
     pub async fn last_logins(&self, username: &str, now: Timestamp) -> Result<Vec<LastLogin>, StoreError> {
         let question = Statement::new(
-            "select c.secret, t.agent_id, t.topic_entity_id, t.serial from tombstone_credential c \
-             join tombstone t on t.agent_id = c.agent_id \
+            "select c.secret, t.agent_id, t.topic_entity_id, coalesce(t.entity_id, t.topic_entity_id) as entity_id, t.serial \
+             from tombstone_credential c join tombstone t on t.agent_id = c.agent_id \
              where c.username = $1 and t.expires_at > $2 order by t.agent_id desc limit $3",
             [username.into(), now.0.into(), LOGINS_PER_NAME_MAX.into()],
         );
@@ -121,11 +121,10 @@ pub(super) fn forgotten(agent: AgentId) -> Statement {
 }
 
 fn last_login(row: &Row) -> Option<LastLogin> {
-    let entity = EntityId(row.int("topic_entity_id"));
     let agent = Agent {
         id: AgentId(row.int("agent_id")),
-        entity,
-        fleet_entity: entity,
+        entity: EntityId(row.int("topic_entity_id")),
+        fleet_entity: EntityId(row.int("entity_id")),
         serial: Serial::parse(&row.text("serial")).ok()?,
         computer: ComputerId(0),
         fleet: FleetId(0),

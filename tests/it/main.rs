@@ -37,6 +37,7 @@ mod stock_clients;
 mod store;
 mod task_store;
 mod tasks;
+mod tenants;
 mod tokens;
 mod welcome;
 mod wire;

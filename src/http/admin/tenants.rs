@@ -53,6 +53,10 @@ pub async fn add_entity(
     let Json(new) = body?;
     let parent = new.parent.unwrap_or(EntityId::ROOT);
     must_be_seen(&who, parent)?;
+    if new.id.is_some() && !who.sees_everything() {
+        let why = format!("choosing the number of an entity needs a token of all entities, which {} is not", who.name);
+        return Err(Error::forbidden(why));
+    }
     let id = flows.add_entity(&new.name, parent, new.id).await??;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "name": new.name.trim() }))))
 }

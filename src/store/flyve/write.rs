@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, PersonId},
+    ids::{AgentId, EntityId, PersonId},
     store::{
         StoreError,
-        administer::Refused,
+        administer::{Refused, was_in_use},
         db::{Statement, Tx, Value},
         session::{self, Owner},
         task::Touched,
@@ -190,6 +190,12 @@ impl Move<'_> {
                     .await?;
                     self.settings(entity).await?;
                     self.report.updated("entities");
+                }
+                (None, None) if was_in_use(self.tx, EntityId(entity.id)).await? => {
+                    return Ok(Err(Refused::Conflict(format!(
+                        "there was an entity {} here before \"{}\" came; topics carry the number, so nothing was moved",
+                        entity.id, entity.name
+                    ))));
                 }
                 (None, None) => {
                     self.run(
