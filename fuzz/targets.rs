@@ -104,7 +104,7 @@ fn access_entry(data: &[u8]) {
         assert!(topic::is_filter(&filter), "{filter}");
         let list = acl::AccessList::new(vec![(filter, access)], None);
         if topic::is_name(name) {
-            let may = (list.may_read(name), list.may_write(name));
+            let may = (list.may_read(name, None), list.may_write(name, None));
             assert!(access != acl::Access::Deny || may == (false, false));
         }
     }

@@ -93,35 +93,46 @@ impl AccessList {
         list
     }
 
-    /// Whether the account may say this, topic in either spelling. Nobody says `$…` topics.
-    pub fn may_write(&self, topic: &str) -> bool {
-        !topic.starts_with('$') && self.allows(&self.writes, topic)
+    /// Whether the account may say this, topic in either spelling. Nobody says `$…` topics. `home`: where the device is that the topic
+    /// names, if that is another entity than the one in the topic.
+    pub fn may_write(&self, topic: &str, home: Option<EntityId>) -> bool {
+        !topic.starts_with('$') && self.allows(&self.writes, topic, home)
     }
 
-    /// Whether the account may hear this, topic in either spelling.
-    pub fn may_read(&self, topic: &str) -> bool {
-        self.allows(&self.reads, topic)
+    /// Whether the account may hear this, topic in either spelling; `home` as for saying.
+    pub fn may_read(&self, topic: &str, home: Option<EntityId>) -> bool {
+        self.allows(&self.reads, topic, home)
+    }
+
+    /// Whether the account may touch the agents and fleets of this entity.
+    pub fn covers(&self, entity: EntityId) -> bool {
+        self.entities.as_ref().is_none_or(|it| it.binary_search(&entity).is_ok())
     }
 
     /// Whether the account could hear anything by this filter; every delivery is still checked.
     pub fn may_subscribe(&self, filter: &str) -> bool {
         let wanted = Pattern::new(filter);
-        self.is_in_scope(&wanted.plain)
+        self.is_in_scope(&wanted.plain, None)
             && self.reads.iter().any(|it| it.overlaps(&wanted))
             && !self.denials.iter().any(|it| it.covers(&wanted))
     }
 
-    fn allows(&self, grants: &[Pattern], topic: &str) -> bool {
+    fn allows(&self, grants: &[Pattern], topic: &str, home: Option<EntityId>) -> bool {
         let (topic, _) = topic::canonical(topic);
         grants.iter().any(|it| it.selects(topic))
             && !self.denials.iter().any(|it| it.selects(topic))
-            && self.is_in_scope(topic)
+            && self.is_in_scope(topic, home)
     }
 
     /// Topics and filters that name no entity are in every scope.
-    fn is_in_scope(&self, topic: &str) -> bool {
-        let (Some(entities), Some(number)) = (&self.entities, entity(topic)) else { return true };
-        number.parse().is_ok_and(|number| entities.binary_search(&EntityId(number)).is_ok())
+    fn is_in_scope(&self, topic: &str, home: Option<EntityId>) -> bool {
+        match (home, entity(topic)) {
+            (Some(home), _) => self.covers(home),
+            (None, Some(number)) => {
+                self.entities.is_none() || number.parse().is_ok_and(|number| self.covers(EntityId(number)))
+            }
+            (None, None) => true,
+        }
     }
 }
 

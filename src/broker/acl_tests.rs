@@ -80,7 +80,11 @@ fn list(entries: &str, entities: Option<&[i64]>) -> AccessList {
 fn services_need_a_grant_and_no_denial() {
     fn check(entries: &str, topic: &str, may_read: bool, may_write: bool) {
         let list = list(entries, None);
-        assert_eq!((list.may_read(topic), list.may_write(topic)), (may_read, may_write), "{entries} on {topic}");
+        assert_eq!(
+            (list.may_read(topic, None), list.may_write(topic, None)),
+            (may_read, may_write),
+            "{entries} on {topic}"
+        );
     }
     check("", "a", false, false);
     check("#:rw", "a", true, true);
@@ -108,7 +112,7 @@ fn services_need_a_grant_and_no_denial() {
 fn services_stay_in_their_entities() {
     fn check(topic: &str, expected: bool) {
         let list = list("#:rw", Some(&[5, 3, 0]));
-        assert_eq!((list.may_read(topic), list.may_write(topic)), (expected, expected), "{topic}");
+        assert_eq!((list.may_read(topic, None), list.may_write(topic, None)), (expected, expected), "{topic}");
     }
     check("3/agent/S1/Status/Ping", true);
     check("/5/fleet/7/Policy/x", true);
@@ -120,7 +124,23 @@ fn services_stay_in_their_entities() {
     check("99999999999999999999/agent/S1/x", false);
     check("FlyvemdmManifest/Status/Version", true);
     check("other/topic", true);
-    assert!(!list("#:rw", Some(&[])).may_read("3/agent/S1/Status/Ping"));
+    assert!(!list("#:rw", Some(&[])).may_read("3/agent/S1/Status/Ping", None));
+}
+
+#[test]
+fn a_device_that_was_moved_is_judged_by_where_it_is() {
+    fn check(home: Option<i64>, scope: Option<&[i64]>, expected: bool) {
+        let (list, home) = (list("+/agent/#:rw", scope), home.map(EntityId));
+        let may = (list.may_read("9/agent/S1/Status/Ping", home), list.may_write("9/agent/S1/Command/Ping", home));
+        assert_eq!(may, (expected, expected), "{home:?} {scope:?}");
+        assert!(!list.may_read("site/a", home), "a home grants nothing by itself");
+    }
+    check(None, Some(&[9]), true);
+    check(Some(2), Some(&[9]), false);
+    check(None, Some(&[2]), false);
+    check(Some(2), Some(&[2]), true);
+    check(Some(2), Some(&[9, 2]), true);
+    check(Some(2), None, true);
 }
 
 #[test]
@@ -192,11 +212,11 @@ proptest! {
             let is_selected = |by: &str| {
                 topic::matches(by, name) || (topic::has_two_spellings(name) && topic::matches(by, &slashed))
             };
-            if is_selected(&filter) && list.may_read(name) {
+            if is_selected(&filter) && list.may_read(name, None) {
                 prop_assert!(list.may_subscribe(&filter), "{:?} {} {}", entries, filter, name);
             }
             let is_denied = entries.iter().any(|it| it.1 == Access::Deny && is_selected(&it.0));
-            prop_assert!(!(is_denied && (list.may_read(name) || list.may_write(name))), "{:?} {}", entries, name);
+            prop_assert!(!(is_denied && (list.may_read(name, None) || list.may_write(name, None))), "{:?} {}", entries, name);
         }
     }
 }

@@ -14,6 +14,7 @@ use dashmap::{DashMap, Entry};
 use tokio::sync::Notify;
 
 use super::{
+    acl::AccessList,
     outbox::{Eviction, Outbox, Posted},
     places::{Places, SessionBounds},
     retained::Retained,
@@ -43,11 +44,18 @@ struct Device {
     agent: AgentId,
     connection: ConnectionNumber,
     outbox: Arc<Outbox>,
+    /// The entity that it belongs to now, whatever its topic says; one for `devices` and `addresses`.
+    home: Arc<AtomicI64>,
 }
 
 impl Device {
     fn new(agent: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) -> Self {
-        Self { agent: agent.id, connection, outbox: outbox.clone() }
+        let home = Arc::new(AtomicI64::new(agent.fleet_entity.0));
+        Self { agent: agent.id, connection, outbox: outbox.clone(), home }
+    }
+
+    fn home(&self) -> EntityId {
+        EntityId(self.home.load(Ordering::Relaxed))
     }
 }
 
@@ -185,8 +193,27 @@ impl Hub {
         true
     }
 
+    /// The agent belongs to this entity from now on: what service accounts say to it, if it is here, is judged by that.
+    pub fn change_home(&self, agent: AgentId, home: EntityId) {
+        if let Some(device) = self.devices.get(&agent) {
+            device.home.store(home.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the devices of this topic are that are connected, if none of them is where the topic says.
+    pub fn home_of(&self, topic: &str) -> Option<EntityId> {
+        let place = topic::parse_device_topic(topic)?;
+        let DeviceTopicKind::Agent(serial) = place.kind else { return None };
+        let here = self.addresses.get(&(EntityId(place.entity), Serial::parse(serial).ok()?))?;
+        let is_away = |it: &Device| it.home().0 != place.entity;
+        here.first().filter(|_| here.iter().all(is_away)).map(Device::home)
+    }
+
     /// The agent was moved while connected.
     pub fn change_fleet(&self, old: &Agent, new: &Agent, connection: ConnectionNumber, outbox: &Arc<Outbox>) {
+        if old.fleet_entity != new.fleet_entity {
+            self.change_home(new.id, new.fleet_entity);
+        }
         if old.managed_fleet() != new.managed_fleet() {
             self.leave_fleet(old, connection);
             self.enter_fleet(new, Device::new(new, connection, outbox));
@@ -361,17 +388,18 @@ impl Hub {
     }
 
     /// Hands a message to everybody who may have subscribed it. Each connection checks once more whether its client may hear
-    /// it, and devices whether they subscribed.
-    pub fn route(&self, message: &Arc<Message>) -> Fanout {
+    /// it, and devices whether they subscribed. `home`: the entity of the device that says or hears it, where its topic names another one;
+    /// `by`: what the service account may do that says it.
+    pub fn route(&self, message: &Arc<Message>, home: Option<EntityId>, by: Option<&AccessList>) -> Fanout {
         let mut fanout = Fanout::default();
-        self.route_to_services(message, &mut fanout);
+        self.route_to_services(message, home, &mut fanout);
         if !message.payload.is_empty() {
-            self.route_to_devices(message, &mut fanout);
+            self.route_to_devices(message, by, &mut fanout);
         }
         fanout
     }
 
-    fn route_to_services(&self, message: &Arc<Message>, fanout: &mut Fanout) {
+    fn route_to_services(&self, message: &Arc<Message>, home: Option<EntityId>, fanout: &mut Fanout) {
         let mut matches: Vec<Match<Arc<Outbox>>> = Vec::new();
         let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
         router.matches(&message.topic, &mut matches);
@@ -383,24 +411,28 @@ impl Hub {
                 retain: false,
                 slashed: found.slashed,
                 tag: None,
+                home: home.map(|it| it.0),
             };
             fanout.count(found.handle.post(delivery));
         }
     }
 
-    fn route_to_devices(&self, message: &Arc<Message>, fanout: &mut Fanout) {
+    fn route_to_devices(&self, message: &Arc<Message>, by: Option<&AccessList>, fanout: &mut Fanout) {
         let Some(place) = topic::parse_device_topic(&message.topic) else { return };
         // What devices report is for the back end alone.
         if place.tail.starts_with("Status") {
             return;
         }
-        let delivery =
-            || Delivery { message: message.clone(), qos: message.qos, retain: false, slashed: false, tag: None };
+        let delivery = || {
+            let (message, qos) = (message.clone(), message.qos);
+            Delivery { message, qos, retain: false, slashed: false, tag: None, home: None }
+        };
         match place.kind {
             DeviceTopicKind::Agent(serial) => {
                 let Ok(serial) = Serial::parse(serial) else { return };
                 if let Some(here) = self.addresses.get(&(EntityId(place.entity), serial)) {
-                    here.iter().for_each(|it| fanout.count(it.outbox.post(delivery())));
+                    let is_reached = |it: &&Device| by.is_none_or(|by| by.covers(it.home()));
+                    here.iter().filter(is_reached).for_each(|it| fanout.count(it.outbox.post(delivery())));
                 }
             }
             DeviceTopicKind::Fleet(fleet) => {

@@ -259,7 +259,7 @@ mod tests {
 
     fn delivery(payload: &'static [u8], qos: QoS) -> Delivery {
         let message = Message { topic: "t".into(), payload: Bytes::from_static(payload), qos, retain: false };
-        Delivery { message: Arc::new(message), qos, retain: false, slashed: false, tag: None }
+        Delivery { message: Arc::new(message), qos, retain: false, slashed: false, tag: None, home: None }
     }
 
     fn outbox() -> Outbox {

@@ -136,6 +136,7 @@ impl Flows {
     pub async fn move_agent_to_entity(&self, agent: AgentId, entity: EntityId) -> Answer<()> {
         let answer = self.store.put_into_entity(agent, entity, self.clock.now()).await?;
         if answer.is_ok() {
+            self.hub.change_home(agent, entity);
             self.agents_changed(&[agent]);
         }
         Ok(answer)

@@ -7,8 +7,12 @@ use tracing::{debug, error, info};
 
 use super::{Flows, audit};
 use crate::{
-    broker::{acl, auth::ServiceAccount, outbox::Outbox},
-    ids::AgentId,
+    broker::{
+        acl::{self, AccessList},
+        auth::ServiceAccount,
+        outbox::Outbox,
+    },
+    ids::{AgentId, EntityId},
     mdm::{
         agent::Agent,
         catalog::{self, Recognized},
@@ -29,6 +33,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// For subscribers, once the rows are written.
     pub messages: Vec<Arc<Message>>,
+    /// The entity of the device, where its topics name another one.
+    pub home: Option<EntityId>,
     /// Reports that will never parse, and long lists of filters.
     pub strain: u32,
 }
@@ -65,6 +71,7 @@ impl Flows {
                 retain: false, // nothing that an agent publishes is ever retained
             };
             batch.messages.push(Arc::new(message));
+            batch.home = agent.moved_to();
         }
         (batch.changes.len(), batch.messages.len()) != before
     }
@@ -100,7 +107,7 @@ impl Flows {
     /// waking one that has nothing to say would cost as much as the write).
     pub fn record(self: &Arc<Self>, agent: AgentId, batch: Batch, outbox: &Arc<Outbox>, ticket: Option<u64>) {
         let (flows, outbox) = (self.clone(), outbox.clone());
-        let Batch { changes, messages, .. } = batch;
+        let Batch { changes, messages, home, .. } = batch;
         let is_gone = changes.iter().any(|it| matches!(it, Change::Unenrolled { .. }));
         let settles =
             is_gone || changes.iter().any(|it| matches!(it, Change::Answered { .. } | Change::Delivered { .. }));
@@ -116,7 +123,7 @@ impl Flows {
                 }
                 error!("a report was not written and not acknowledged: {problem}");
             } else {
-                messages.iter().for_each(|message| flows.deliver(message));
+                messages.iter().for_each(|message| flows.deliver(message, home, None));
                 if is_gone {
                     info!(agent.id = %agent, "an agent acknowledged its unenrollment");
                     flows.agents_changed(&[agent]);
@@ -136,7 +143,8 @@ impl Flows {
     /// A service account publishes: no rows, so it is passed on and can be acknowledged at once.
     pub fn say(&self, account: &ServiceAccount, publish: &Publish) {
         let (name, _) = topic::canonical(&publish.topic);
-        if !account.access.may_write(name) {
+        let home = self.hub.home_of(name);
+        if !account.access.may_write(name, home) {
             self.metrics.denied.get_or_create(&Who { principal: "service" }).inc();
             debug!(account = account.name, "dropped a publish that the access list does not grant");
             return;
@@ -151,15 +159,17 @@ impl Flows {
             qos: publish.qos,
             retain: publish.retain,
         });
-        if publish.retain && !self.hub.retained(|retained| retained.set(&message)) {
+        // Who finds it later is judged by the number in the topic, so what is for a device that was moved is not kept; clearing goes.
+        let is_kept = || home.is_none() || message.payload.is_empty();
+        if publish.retain && !(is_kept() && self.hub.retained(|retained| retained.set(&message))) {
             self.metrics.retained_refused.inc();
         }
-        self.deliver(&message);
+        self.deliver(&message, home, Some(&account.access));
     }
 
-    /// Hands a message to its subscribers.
-    pub fn deliver(&self, message: &Arc<Message>) {
-        let fanout = self.hub.route(message);
+    /// Hands a message to its subscribers: of a device, or by a service account with these rights.
+    fn deliver(&self, message: &Arc<Message>, home: Option<EntityId>, by: Option<&AccessList>) {
+        let fanout = self.hub.route(message, home, by);
         self.metrics.posted.inc_by(fanout.posted.into());
         if fanout.dropped > 0 {
             self.metrics.not_delivered.get_or_create(&Reason { reason: "full" }).inc_by(fanout.dropped.into());

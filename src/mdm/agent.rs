@@ -41,6 +41,11 @@ impl Agent {
         Address { entity: self.entity, serial: self.serial.clone() }
     }
 
+    /// The entity that it belongs to now, where its topic names another one.
+    pub fn moved_to(&self) -> Option<EntityId> {
+        (self.fleet_entity != self.entity).then_some(self.fleet_entity)
+    }
+
     /// The fleet whose policies it may read now; none in the default fleet.
     pub fn managed_fleet(&self) -> Option<FleetId> {
         (!self.fleet_is_default).then_some(self.fleet)

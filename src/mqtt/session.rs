@@ -95,6 +95,8 @@ pub struct Delivery {
     pub slashed: bool,
     /// Reported back as `Output::Delivered` when the client acknowledges (never at QoS 0).
     pub tag: Option<u64>,
+    /// The entity of the device that says or hears it, where the topic names another one: not on the wire, for whoever judges it.
+    pub home: Option<i64>,
 }
 
 /// What a session without clean-session flag leaves behind for the next connection [MQTT-3.1.2-5].

@@ -224,6 +224,11 @@ async fn a_move_that_would_mix_tenants_changes_nothing() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("entity 77 is \"Lyon\" here"));
     assert_eq!(rows(&server.cli(&["entity", "list"]).await).len(), 2, "76 did not come either");
+    server.cli(&["entity", "remove", "77"]).await;
+    let refused = server.cli_output(&["import", "flyve", "--from", &flyve.url]).await;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && why.contains("there was an entity 77 here before"), "{why}");
+    assert_eq!(rows(&server.cli(&["entity", "list"]).await).len(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     PATIENCE, Phone, Server,
     enrollment::{self, Profile},
+    phone::Link,
     postgres::fresh_database,
     sqlite,
 };
@@ -58,6 +59,67 @@ async fn an_entity_stays_as_long_as_a_device_elsewhere_carries_its_number() {
     assert!(why.contains("DEVX, which was removed and must still be told to leave"), "{why}");
     enrolled_in(&server, "OTHER", 2).await;
     assert!(refusal(&server, &["entity", "remove", "2"]).await.contains("still has agents"));
+}
+
+/// The password of a back end of one tenant.
+async fn account(server: &Server, name: &str, entity: &str) -> String {
+    let made = server.cli(&["account", "add", name, "--acl", "#:rw", "--entity", entity]).await;
+    made["password"].as_str().unwrap().to_owned()
+}
+
+/// A back end that hears everything it may.
+async fn back_end(server: &Server, name: &str, password: &str) -> Link {
+    let mut link = Link::service(server, name, password).await;
+    assert_eq!(link.subscribes("#", 1).await, 1);
+    link
+}
+
+async fn hears_of(link: &mut Link, word: &str) -> Vec<String> {
+    let heard = link.heard_so_far().await.into_iter();
+    heard.filter(|it| it.topic.contains("DEVX") && it.topic.contains(word)).map(|it| it.payload).collect()
+}
+
+#[tokio::test]
+async fn a_device_that_was_moved_is_spoken_to_and_heard_by_the_back_ends_of_the_entity_where_it_is() {
+    let server = Server::start().await;
+    for id in ["2", "9"] {
+        adds(&server, Some(id)).await;
+    }
+    let mut phone = enrolled_in(&server, "DEVX", 9).await;
+    phone.comes_up(&server).await;
+    let (of_old, of_new) = (account(&server, "old", "9").await, account(&server, "new", "2").await);
+    let (mut old, mut new) = (back_end(&server, "old", &of_old).await, back_end(&server, "new", &of_new).await);
+    let topic = "9/agent/DEVX/Command/Lock";
+    let says = async |old: &mut Link, new: &mut Link, phone: &mut Phone, reaches: &[&str]| {
+        old.publishes(topic, b"of the old", 1).await;
+        new.publishes_with(topic, b"of the new", 1, true).await;
+        phone.says("Status/Ping", "!").await;
+        let heard = hears_of(phone.link(), "Command/Lock").await;
+        assert_eq!(heard, reaches);
+        [hears_of(old, "Status/Ping").await.len(), hears_of(new, "Status/Ping").await.len()]
+    };
+    assert_eq!(says(&mut old, &mut new, &mut phone, &["of the old"]).await, [1, 0]);
+
+    server.cli(&["agent", "move", "DEVX", "--to-entity", "2"]).await;
+    old.heard_so_far().await;
+    assert_eq!(says(&mut old, &mut new, &mut phone, &["of the new"]).await, [0, 1]);
+    assert_eq!(hears_of(&mut old, "").await, [""; 0]);
+    let mut late = back_end(&server, "old", &of_old).await;
+    assert_eq!(hears_of(&mut late, "").await, [""; 0], "nothing that is for the device is kept where others find it");
+
+    // So it is when it comes back, and when it is told to leave.
+    phone.vanishes();
+    phone.comes_up(&server).await;
+    assert_eq!(says(&mut old, &mut new, &mut phone, &["of the new"]).await, [0, 1]);
+    phone.vanishes();
+    server.until_agent("DEVX", |it| it["is_online"] == false).await;
+    server.deletes("DEVX").await;
+    phone.comes_up(&server).await;
+    phone.hears("/Command/Unenroll").await;
+    old.heard_so_far().await;
+    phone.says("Status/Unenroll", r#"{"unenroll": "unenrolled"}"#).await;
+    new.hears("9/agent/DEVX/Status/Unenroll").await;
+    assert_eq!(hears_of(&mut old, "").await, [""; 0]);
 }
 
 #[tokio::test]

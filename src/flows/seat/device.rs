@@ -231,7 +231,7 @@ impl DeviceSeat {
                 retain: true,
             };
             let message = Arc::new(message);
-            found.push(Delivery { message, qos: QoS::AtMostOnce, retain: true, slashed, tag: None });
+            found.push(Delivery { message, qos: QoS::AtMostOnce, retain: true, slashed, tag: None, home: None });
         }
     }
 
@@ -249,7 +249,7 @@ impl DeviceSeat {
         };
         let qos = qos.min(message.qos);
         let tag = tag.filter(|_| qos > QoS::AtMostOnce);
-        Delivery { message: Arc::new(message), qos, retain: due.retain, slashed, tag }
+        Delivery { message: Arc::new(message), qos, retain: due.retain, slashed, tag, home: None }
     }
 
     /// Brings a policy into the form of a subscription. A removal is told once.
@@ -265,7 +265,7 @@ impl DeviceSeat {
                 tag = Some(REMOVAL_TAG | task.0.cast_unsigned());
             }
         }
-        Delivery { message, qos, retain, slashed, tag }
+        Delivery { message, qos, retain, slashed, tag, home: None }
     }
 
     /// Policies that a device has subscribed, live. The others it finds when it does.

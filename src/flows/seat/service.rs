@@ -16,7 +16,7 @@ use crate::{
         outbox::Outbox,
     },
     flows::Flows,
-    ids::ConnectionNumber,
+    ids::{ConnectionNumber, EntityId},
     mdm::owed::{MANIFEST_BODY, MANIFEST_TOPIC},
     metrics::Who,
     mqtt::{
@@ -170,9 +170,9 @@ impl ServiceSeat {
             }
         }
         for (message, slashed) in retained {
-            if self.account.access.may_read(&message.topic) {
+            if self.account.access.may_read(&message.topic, None) {
                 let qos = qos.min(message.qos);
-                self.found.add(Delivery { message, qos, retain: true, slashed, tag: None });
+                self.found.add(Delivery { message, qos, retain: true, slashed, tag: None, home: None });
             }
         }
     }
@@ -182,7 +182,8 @@ impl ServiceSeat {
     }
 
     pub(super) fn filter(&self, delivery: &Delivery) -> Result<(), &'static str> {
-        if self.account.access.may_read(&delivery.message.topic) { Ok(()) } else { Err("denied") }
+        let home = delivery.home.map(EntityId);
+        if self.account.access.may_read(&delivery.message.topic, home) { Ok(()) } else { Err("denied") }
     }
 
     pub(super) fn leave(self, flows: &Arc<Flows>, farewell: Farewell, saved: impl FnOnce() -> Saved) {

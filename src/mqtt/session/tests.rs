@@ -48,7 +48,7 @@ fn online(connect: &[u8], saved: Option<Saved>, now: Instant) -> Session {
 
 fn delivery(qos: QoS, tag: u64) -> Delivery {
     let message = Message { topic: "t".into(), payload: bytes::Bytes::from_static(b"x"), qos, retain: false };
-    Delivery { message: Arc::new(message), qos, retain: false, slashed: false, tag: Some(tag) }
+    Delivery { message: Arc::new(message), qos, retain: false, slashed: false, tag: Some(tag), home: None }
 }
 
 #[test]
