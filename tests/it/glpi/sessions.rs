@@ -97,31 +97,51 @@ async fn a_deeplink_makes_a_guest_even_of_an_administrator() {
 }
 
 #[tokio::test]
-async fn everybody_changes_own_names_phones_and_addresses_and_nothing_else() {
+async fn everybody_changes_own_names_and_phones_and_who_works_here_own_addresses_and_nothing_else() {
     let server = Server::start().await;
     let invitation = enrollment::invite(&server, "AZERTY", 0).await;
     let phone = enrollment::enroll_with(&server, "AZERTY", &enrollment::Profile::android(), &invitation).await;
     let other = enrollment::invite(&server, "QWERTY", 0).await;
     let person = phone.settings["users_id"].as_i64().unwrap();
-    // The seed's example, but for the comma that no JSON has.
-    let seed = json!({"input": {
+    let path = format!("/User/{person}");
+    // Whatever the owner may do, the device and the link in the mail are for a guest.
+    server.cli(&["user", "change", &invitation.email, "--profile", "administrator"]).await;
+    let names = json!({
         "firstname": "new firstname", "realname": "new realname", "phone": "0123456789", "phone2": "0987654321",
-        "_useremails": {"0": "email1@example.com", "1": "email2@example.com"}, "_default_email": "1",
-    }});
+    });
+    // The seed's example, but for the comma that no JSON has.
+    let mut seed = names.clone();
+    seed["_useremails"] = json!({"0": "email1@example.com", "1": "email2@example.com"});
+    seed["_default_email"] = json!("1");
     for token in [&invitation.user_token, phone.settings["api_token"].as_str().unwrap()] {
         let mut desk = Desk::with_token(&server, token).await;
-        let said = desk.notes("PUT", &format!("/User/{person}"), Some(seed.clone())).await;
+        let said = desk.notes("PUT", &path, input(names.clone())).await;
         assert_eq!(said.status, 200, "{said:?}");
-        desk.notes("PUT", &format!("/User/{person}"), input(json!({"name": "root"}))).await;
-        desk.notes("PUT", &format!("/User/{person}"), input(json!({"firstname": "x", "_profiles_id": 4}))).await;
+        desk.notes("PUT", &path, input(seed.clone())).await;
+        desk.notes("PUT", &path, input(json!({"_useremails": ["evil@example.com"]}))).await;
+        desk.notes("PUT", &path, input(json!({"_default_email": "evil@example.com"}))).await;
+        desk.notes("PUT", &path, input(json!({"name": "root"}))).await;
+        desk.notes("PUT", &path, input(json!({"firstname": "x", "_profiles_id": 4}))).await;
         desk.notes("PUT", &format!("/User/{}", person + 1), input(json!({"firstname": "x"}))).await;
-        desk.notes("PUT", &format!("/User/{person}"), input(json!({"_useremails": [other.email]}))).await;
-        desk.notes("PUT", &format!("/User/{person}"), input(json!({"_useremails": ["no address"]}))).await;
         desk.notes("PUT", "/User/99", input(json!({"firstname": "x"}))).await;
-        desk.notes("DELETE", &format!("/User/{person}"), None).await;
+        desk.notes("DELETE", &path, None).await;
         insta::assert_snapshot!("own_person", desk.transcript());
     }
-    let shown = server.cli(&["user", "show", "email2@example.com"]).await;
-    assert_eq!(shown["firstname"], "new firstname");
-    assert_eq!(shown["emails"], json!(["azerty@example.com", "email1@example.com"]));
+    let shown = server.cli(&["user", "show", &invitation.email]).await;
+    assert_eq!((&shown["firstname"], &shown["emails"]), (&json!("new firstname"), &json!([])));
+
+    let desk = Desk::with_profile(&server, "vic", "viewer", 0).await;
+    let path = format!("/User/{}", server.cli(&["user", "show", "vic"]).await["id"]);
+    for (wish, status) in [
+        (seed, 200),
+        (json!({"_useremails": [other.email]}), 400),
+        (json!({"_useremails": ["no address"]}), 400),
+        (json!({"name": "root"}), 401),
+    ] {
+        let said = desk.ask("PUT", &path, input(wish.clone())).await;
+        assert_eq!(said.status, status, "{wish} {said:?}");
+    }
+    let shown = server.cli(&["user", "show", "vic"]).await;
+    assert_eq!(shown["email"], "email2@example.com");
+    assert_eq!(shown["emails"], json!(["email1@example.com", "vic@example.org"]));
 }
