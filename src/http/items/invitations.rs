@@ -9,15 +9,16 @@ use super::{
 };
 use crate::{
     flows::invite::Wish,
-    http::agents::number,
+    http::{agents::number, error::ApiError},
     ids::{EntityId, InvitationId, PersonId},
+    store::items::{Purpose, item_type},
 };
 
 /// For a person that is known, or for an address: one text, or the only member of an object or a list.
 pub async fn create(asked: &Asked<'_>, entity: EntityId, input: &Input) -> Outcome<i64> {
     let address = match number(input.get("users_id")) {
-        Some(id) => match asked.flows.store.people(Some(PersonId(id))).await?.pop() {
-            Some(person) => Some(person.email),
+        Some(id) => match person_in_sight(asked, id).await? {
+            Some(email) => Some(email),
             None => return Ok(Err("Invalid data".into())),
         },
         None => only_text(input.get("_useremails")),
@@ -36,6 +37,15 @@ pub async fn change(asked: &Asked<'_>, id: InvitationId, input: &Input) -> Outco
         return Ok(Ok(String::new()));
     }
     message_of(asked.flows.resend_invitation(id).await?.map(|()| String::new()))
+}
+
+/// The address of a person whom the speaker sees. An invitation makes its person seen, so a number alone must not be enough for one.
+async fn person_in_sight(asked: &Asked<'_>, id: i64) -> Result<Option<String>, ApiError> {
+    let people = item_type("User").ok_or_else(ApiError::no_item)?;
+    if asked.flows.store.item(people, &asked.sight(Purpose::Looking), id).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(asked.flows.store.people(Some(PersonId(id))).await?.pop().map(|it| it.email))
 }
 
 fn only_text(value: Option<&Value>) -> Option<String> {

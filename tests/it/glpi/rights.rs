@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Desk, World, input};
+use super::{Desk, PARIS, World, input};
 use crate::support::{Server, enrollment::Http};
 
 #[tokio::test]
@@ -67,6 +67,24 @@ async fn the_table_of_rights_holds() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+#[tokio::test]
+async fn nobody_gets_to_see_people_of_another_tenant_by_inviting_numbers() {
+    let world = World::new().await;
+    let server = &world.server;
+    let words = ["user", "add", "olaf", "--email", "olaf@example.org", "--profile", "viewer", "--entity", "47"];
+    let olaf = server.cli(&words).await["id"].as_i64().unwrap();
+    let desk = Desk::with_profile(server, "anne", "administrator", PARIS).await;
+    assert_eq!(desk.ask("GET", &format!("/User/{olaf}"), None).await.status, 401);
+    let invites = async |id: i64| desk.ask("POST", "/PluginFlyvemdmInvitation", input(json!({"users_id": id}))).await;
+    let (theirs, nobodys) = (invites(olaf).await, invites(9999).await);
+    assert_eq!((theirs.status, &theirs.body), (400, &json!(["ERROR_GLPI_ADD", "Invalid data"])));
+    assert_eq!(theirs.body, nobodys.body, "as if there were nobody");
+    let seen = desk.ask("GET", "/User", None).await.body.to_string();
+    assert!(seen.contains("anne") && !seen.contains("olaf"), "{seen}");
+    let own = world.paris.settings["users_id"].as_i64().unwrap();
+    assert_eq!(invites(own).await.status, 201);
 }
 
 #[tokio::test]
