@@ -2,9 +2,11 @@
 //! settings of TLS follow it.
 
 use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -57,11 +59,15 @@ pub struct Desk {
 }
 
 /// What the last round found.
-#[derive(Default, Clone, PartialEq)]
+#[derive(Default, Clone)]
 struct Tended {
     at: Option<Timestamp>,
     mark: (i64, i64),
-    files: Vec<Option<SystemTime>>,
+    /// What was read of foreign authorities, and what could not be, which is said once.
+    files: Vec<Option<Stamp>>,
+    refused: Vec<Option<Stamp>>,
+    /// The foreign trust that all connections were held against.
+    settled: Arc<Foreign>,
     overdue: Vec<String>,
 }
 
@@ -82,15 +88,15 @@ impl Desk {
         let authority = if is_on { Some(Authority::open(data_dir, now)?) } else { None };
         let signer = authority.as_ref().map(Authority::signer).transpose()?.map(Arc::new);
         let signers = RwLock::new(signer.into_iter().collect());
-        let files = modified(&config.mqtt);
-        let foreign = if is_on { Foreign::load(&config.mqtt)? } else { Foreign::default() };
+        let files = stamps(&config.mqtt);
+        let foreign = Arc::new(if is_on { Foreign::load(&config.mqtt)? } else { Foreign::default() });
         Ok(Self {
             authority,
             signers,
             silent: RwLock::default(),
             crls: RwLock::default(),
-            foreign: RwLock::new(Arc::new(foreign)),
-            tended: RwLock::new(Tended { files, ..Tended::default() }),
+            foreign: RwLock::new(foreign.clone()),
+            tended: RwLock::new(Tended { files, settled: foreign, ..Tended::default() }),
             authorities: RwLock::default(),
             bell: Notify::new(),
         })
@@ -271,13 +277,21 @@ impl Flows {
             }
         }
         self.store.prune_certificates(now).await?;
-        let files = modified(&self.config.mqtt);
-        let has_foreign = (files != before.files || before.at.is_none()) && self.read_foreign().await?;
+        let mut files = stamps(&self.config.mqtt);
+        let (mut has_foreign, mut refused) = (false, Vec::new());
+        if files != before.files || before.at.is_none() {
+            has_foreign = self.read_foreign(&before.settled, files != before.refused).await?;
+            if !has_foreign {
+                // Read again each time: what is wrong may not be in the files.
+                (refused, files) = (files, before.files);
+            }
+        }
         let mark = self.store.revocations_mark().await?;
         let has_own =
             (mark != before.mark || self.certificates.are_lists_due(now)) && self.sign_lists(authority, now).await?;
         let overdue = self.overdue_lists(&before.overdue, now);
-        let tended = Tended { at: Some(now), mark, files, overdue };
+        let settled = self.certificates.foreign();
+        let tended = Tended { at: Some(now), mark, files, refused, settled, overdue };
         *self.certificates.tended.write().unwrap_or_else(PoisonError::into_inner) = tended;
         Ok(has_foreign || has_own)
     }
@@ -330,18 +344,19 @@ impl Flows {
         Ok(())
     }
 
-    /// Takes over who the foreign authorities are and what their lists say about certificates that were seen here.
-    async fn read_foreign(&self) -> Result<bool, StoreError> {
+    /// Takes over who the foreign authorities are and what their lists say about certificates that were seen here. False: they cannot be
+    /// read, which is said where it is news.
+    async fn read_foreign(&self, settled: &Foreign, is_news: bool) -> Result<bool, StoreError> {
         let now = match Foreign::load(&self.config.mqtt) {
             Ok(now) => Arc::new(now),
-            Err(problem) => {
+            Err(problem) if is_news => {
                 warn!("the former authorities and revocation lists stay: {problem}");
                 return Ok(false);
             }
+            Err(_) => return Ok(false),
         };
-        let before = self.certificates.foreign();
         *self.certificates.foreign.write().unwrap_or_else(PoisonError::into_inner) = now.clone();
-        if now.is_stricter_than(&before) {
+        if now.is_stricter_than(settled) {
             self.hub.services_changed();
             self.agents_changed(&self.store.agents_with_foreign_certificates().await?);
         }
@@ -419,8 +434,12 @@ fn known_reason(reason: &str) -> Result<(), Refused> {
     Err(Refused::Invalid(format!("the reason is one of {}", words.join(", "))))
 }
 
-/// When the files of foreign authorities and their lists changed.
-fn modified(settings: &Mqtt) -> Vec<Option<SystemTime>> {
+/// What tells one state of a file from another: its number, and the times (s, ns) of its content and of its name and permissions.
+type Stamp = (u64, [(i64, i64); 2]);
+
+/// The files of foreign authorities and their lists, as they are now.
+fn stamps(settings: &Mqtt) -> Vec<Option<Stamp>> {
+    let stamp = |it: Metadata| (it.ino(), [(it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec())]);
     let files = settings.client_crl_files.iter().chain([&settings.client_ca_file]);
-    files.map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok()).collect()
+    files.map(|file| std::fs::metadata(file).map(stamp).ok()).collect()
 }

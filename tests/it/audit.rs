@@ -190,7 +190,7 @@ async fn what_is_done_through_glpis_api_by_mail_and_by_moving_in_leaves_its_entr
     phone.comes_up(&server).await;
     phone.says("Status/Geolocation", r#"{"latitude":"10.25","longitude":"-67.59","datetime":1499364642}"#).await;
     server.cli(&["agent", "remove", "AZERTY"]).await;
-    server.cli(&["entity", "add", "Paris", "--id", "76"]).await;
+    server.cli(&["entity", "add", "Paris", "--id", "7001"]).await;
     server.cli(&["invite", "--email", "ann@example.org"]).await;
     let invitation = rows(&server.cli(&["invitation", "list"]).await)[0]["id"].to_string();
     let desk = Desk::of(&server).await;
@@ -214,7 +214,7 @@ async fn what_is_done_through_glpis_api_by_mail_and_by_moving_in_leaves_its_entr
     let flyve = Flyve::new().await;
     for (words, expected) in [
         (vec!["invitation", "resend", &invitation],    administrator("invitation.resend", "invitation", "", json!(0))),
-        (vec!["entity", "remove", "76"],               administrator("entity.remove", "entity", "", json!(76))),
+        (vec!["entity", "remove", "7001"],               administrator("entity.remove", "entity", "", json!(7001))),
         (vec!["import", "flyve", "--from", &flyve.url], administrator("server.move_in", "server", "", Value::Null)),
     ] {
         server.cli(&words).await;

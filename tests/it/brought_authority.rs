@@ -246,3 +246,29 @@ async fn a_certificate_names_its_device_where_the_mapping_looks_and_nowhere_else
         }
     }
 }
+
+#[tokio::test]
+async fn a_list_that_could_not_be_read_is_read_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (ca_file, list) = (home.path().join("ca.pem"), home.path().join("crl.pem"));
+    let ca = Ca::new("Example Devices CA");
+    fs::write(&ca_file, &ca.pem).unwrap();
+    fs::write(&list, ca.crl(1, &[])).unwrap();
+    let server = Server::with(&[
+        ("MDMQ_MQTT__CLIENT_CA_FILE", ca_file.to_str().unwrap()),
+        ("MDMQ_MQTT__CLIENT_CRL_FILES", &format!("[\"{}\"]", list.display())),
+    ])
+    .await;
+    server.enrolled("AZERTY").await;
+    let shown = ca.signs("AZERTY", |it| it.serial_number = Some(SerialNumber::from(0x4a03)));
+    let mut link = Client::new(&server, Some(&shown)).comes(&server).await.link();
+    fs::write(&list, "half of a list").unwrap();
+    let at = fs::metadata(&list).unwrap().modified().unwrap();
+    until("it is complained of", async || server.log().contains("revocation lists stay")).await;
+    link.heard_so_far().await;
+    // What was in the way goes, and the file looks as old as it was.
+    fs::write(&list, ca.crl(2, &["4a03"])).unwrap();
+    fs::File::options().append(true).open(&list).unwrap().set_modified(at).unwrap();
+    link.is_closed().await;
+    assert_eq!(server.log().matches("revocation lists stay").count(), 1, "said once");
+}
