@@ -155,18 +155,16 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
     let secret_key = found.clone().unwrap_or_else(SecretKey::random);
     let store = Store::open(&config.database, data_dir.path(), clock.clone(), secret_key.audit_key(), on_commit);
     let store = store.await.map_err(|e| e.to_string())?;
-    // Connection numbers grow over restarts: this start's number stands above the counter.
-    let start = store.start_number().await.map_err(|e| e.to_string())?;
+    if let Err(sentence) = belong_together(&store, data_dir, found.as_ref()).await {
+        // What was begun is put away, so that the right database can take its place.
+        let _ = store.close().await;
+        return Err(sentence);
+    }
     if found.is_none() {
-        if start > 1 {
-            let home = data_dir.path().display();
-            return Err(format!(
-                "secret.key is missing in {home}, but the database was used before: restore the key from the backup; without it no password, \
-                 token or audit entry can be verified (to begin anew, begin with a new database)"
-            ));
-        }
         secret_key.save(data_dir.path())?;
     }
+    // Connection numbers grow over restarts: this start's number stands above the counter.
+    let start = store.start_number(secret_key.number()).await.map_err(|e| e.to_string())?;
     let crashed = store.mark_all_offline().await.map_err(|e| e.to_string())?;
     if crashed > 0 {
         info!("{crashed} devices were left online by a crash; they are offline until they come back");
@@ -199,6 +197,33 @@ async fn build(config: Arc<Config>, data_dir: &DataDir, clock: Clock) -> Result<
         mail_waits: tokio::sync::Notify::new(),
         passwords: crate::flows::passwords::Passwords::default(),
     }))
+}
+
+/// Refuses a database and a data directory that are not of one installation: what is stored in the one means nothing in the other.
+async fn belong_together(store: &Store, data_dir: &DataDir, key: Option<&SecretKey>) -> Result<(), String> {
+    let past = store.past().await.map_err(|e| e.to_string())?;
+    let home = data_dir.path().display();
+    if past.starts == 0 {
+        let contents = store.blobs().count().map_err(|e| e.to_string())?;
+        if contents == 0 {
+            return Ok(());
+        }
+        return Err(format!(
+            "{home}/blobs holds {contents} uploaded contents, but the database is new: correct database.url, or put the former database \
+             back (mdmq.sqlite, where database.url is empty); to begin anew, move {home}/blobs away"
+        ));
+    }
+    match key {
+        None => Err(format!(
+            "secret.key is missing in {home}, but the database was used before: restore the key from the backup; without it no password, \
+             token or audit entry can be verified (to begin anew, begin with a new database)"
+        )),
+        Some(key) if past.key_number.is_some_and(|it| it != key.number()) => Err(format!(
+            "the database was used with another secret.key than that in {home}: correct database.url or MDMQ_DATA_DIR, or restore what \
+             belongs together from one backup (to begin anew, begin with a new database and an empty data directory)"
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Everything that listens.

@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Flows,
@@ -16,7 +16,7 @@ use crate::{
     store::{
         StoreError,
         administer::{Answer, Refused},
-        blobs::Content,
+        blobs::{Content, Swept},
         files::NewFile,
         session::Owner,
     },
@@ -164,14 +164,25 @@ impl Flows {
         Ok(self.store.file_for(owner(speaker), id).await?.map(|view| Served { view, file: None }))
     }
 
-    /// Removes what a crash left behind and reads the packages that wait for it. To be called once, at the start.
+    /// Removes what a crash left behind, says what is missing, and reads the packages that wait for it. To be called once, at the start.
     ///
     /// # Errors
     /// The database or the disk failed.
     pub async fn resume_files(self: &Arc<Self>) -> Result<(), StoreError> {
-        let removed = self.store.sweep_blobs().await?;
+        let Swept { removed, missing, strange } = self.store.sweep_blobs().await?;
         if removed > 0 {
             info!("{removed} contents that nothing refers to were removed");
+        }
+        if missing > 0 {
+            warn!(
+                "{missing} contents of files and packages are missing in blobs/; restore them from a backup, or upload the files again"
+            );
+        }
+        if strange > 0 {
+            warn!(
+                "{strange} contents in blobs/ are unknown to this database and are left alone; is it the right one (database.url), or an \
+                 older copy?"
+            );
         }
         self.read_pending_packages().await
     }

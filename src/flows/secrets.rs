@@ -98,6 +98,15 @@ impl SecretKey {
         AuditKey::new(mac.finalize().into_bytes().into())
     }
 
+    /// Tells keys apart: the database keeps it, to know the key again.
+    pub fn number(&self) -> i64 {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("HMAC takes keys of every length");
+        mac.update(b"number of the key 1");
+        let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+        let (number, _) = bytes.split_first_chunk().expect("32 bytes hold 8");
+        i64::from_be_bytes(*number)
+    }
+
     /// What is stored instead of the secret: `hmac$<hex>`. The same secret always gives the same text, so tokens are found by it.
     pub fn hash(&self, secret: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("HMAC takes keys of every length");

@@ -48,19 +48,4 @@ impl Store {
         let off = Statement::new("update agent set is_online = false where is_online", []);
         self.write(move |tx| Box::pin(tx.execute(off))).await
     }
-
-    /// Counts this start of a server and gives its number: the upper half of its connection numbers
-    /// ([`CONNECTIONS_PER_START_BITS`]).
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn start_number(&self) -> Result<i64, StoreError> {
-        let count = Statement::new(
-            "insert into meta (name, value) values ('starts', 1) \
-             on conflict (name) do update set value = meta.value + 1 returning value",
-            [],
-        );
-        let row = self.write(move |tx| Box::pin(tx.row(count))).await?;
-        row.map(|row| row.int("value")).ok_or_else(|| StoreError::Database("the start was not counted".into()))
-    }
 }

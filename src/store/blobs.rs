@@ -1,6 +1,7 @@
 //! Contents of files and packages: each once in the data directory, named by its SHA-256 (`blobs/ab/cdef…`). A content is
 //! written under a name of its own, made safe on the disk and then moved to its place, so that what has its final name is
-//! whole. Which contents are wanted, the table `blob` says; it is never the other way round.
+//! whole. Which contents are wanted, the table `blob` says; it is never the other way round. Which may be removed, `blob_loose` says:
+//! what this database never had is another one's, and stays.
 
 use std::{
     fs, io,
@@ -19,12 +20,16 @@ use super::{
     Store, StoreError,
     administer::Refused,
     audit::{Made, audited},
-    db::{Statement, Tx, Value},
+    db::{Statement, Tx},
 };
 use crate::{clock::Timestamp, mdm::audit::Deed};
 
-/// Names asked for in one question when the directory is swept.
-const SWEEP_NAMES_MAX: usize = 500;
+mod sweep;
+
+pub use sweep::Swept;
+
+/// Names in one question.
+const NAMES_MAX: usize = 500;
 /// Digits of the name that choose the directory.
 const FAN_OUT_DIGITS: usize = 2;
 /// Random bytes in the name of a content that is still coming in.
@@ -124,9 +129,13 @@ impl Blobs {
         self.directory.join(directory).join(name)
     }
 
-    /// Moves contents to their places. No content is removed until the answer is dropped.
-    async fn keep(&self, contents: Vec<Content>) -> Result<OwnedRwLockReadGuard<()>, StoreError> {
-        let guard = self.gate.clone().read_owned().await;
+    /// No content is removed until the answer is dropped.
+    async fn nobody_removes(&self) -> OwnedRwLockReadGuard<()> {
+        self.gate.clone().read_owned().await
+    }
+
+    /// Moves contents to their places.
+    async fn keep(&self, contents: Vec<Content>) -> Result<(), StoreError> {
         let blobs = self.clone();
         let moved = tokio::task::spawn_blocking(move || {
             for content in contents {
@@ -138,8 +147,7 @@ impl Blobs {
             }
             Ok::<(), io::Error>(())
         });
-        moved.await.map_err(|e| StoreError::Disk(e.to_string()))?.map_err(|e| StoreError::Disk(e.to_string()))?;
-        Ok(guard)
+        moved.await.map_err(|e| StoreError::Disk(e.to_string()))?.map_err(|e| StoreError::Disk(e.to_string()))
     }
 }
 
@@ -226,8 +234,10 @@ impl Store {
         R: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> super::db::Story<'t, Result<T, R>> + Send + 'static,
     {
-        let blobs = contents.iter().map(|it| it.blob.clone()).collect();
-        let guard = self.blobs.keep(contents).await?;
+        let blobs: Vec<String> = contents.iter().map(|it| it.blob.clone()).collect();
+        let guard = self.blobs.nobody_removes().await;
+        self.note_loose(blobs.clone()).await?;
+        self.blobs.keep(contents).await?;
         let answer = self.write(story).await;
         drop(guard);
         if !matches!(answer, Ok(Ok(_))) {
@@ -242,50 +252,10 @@ impl Store {
     /// The database failed; the next start removes them.
     pub async fn discard(&self, blobs: Vec<String>) -> Result<(), StoreError> {
         let _nobody_adds = self.blobs.gate.write().await;
-        for names in blobs.chunks(SWEEP_NAMES_MAX) {
-            let wanted = self.wanted(names).await?;
-            for blob in names.iter().filter(|it| !wanted.contains(it)) {
-                remove(&self.blobs.path(blob)).await?;
-            }
+        for names in blobs.chunks(NAMES_MAX) {
+            self.remove_unwanted(names).await?;
         }
         Ok(())
-    }
-
-    /// Removes what a crash left behind: contents that came in half, and contents without a row. Answers how many.
-    ///
-    /// # Errors
-    /// The database or the disk failed.
-    pub async fn sweep_blobs(&self) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        for directory in entries(&self.blobs.directory)? {
-            let name = directory.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
-            let files = entries(&directory)?;
-            if name == "new" {
-                removed += files.len();
-                for file in files {
-                    remove(&file).await?;
-                }
-                continue;
-            }
-            let blob_of = |path: &PathBuf| Some(format!("{name}{}", path.file_name()?.to_string_lossy()));
-            let blobs: Vec<String> = files.iter().filter_map(blob_of).collect();
-            for names in blobs.chunks(SWEEP_NAMES_MAX) {
-                let wanted = self.wanted(names).await?;
-                for blob in names.iter().filter(|it| !wanted.contains(it)) {
-                    remove(&self.blobs.path(blob)).await?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Those of these contents that have a row.
-    async fn wanted(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
-        let places: Vec<String> = (1..=names.len()).map(|n| format!("${n}")).collect();
-        let args: Vec<Value> = names.iter().map(|it| it.clone().into()).collect();
-        let question = format!("select blob_id from blob where blob_id in ({})", places.join(","));
-        Ok(self.rows(Statement::new(question, args)).await?.iter().map(|row| row.text("blob_id")).collect())
     }
 }
 
@@ -293,14 +263,24 @@ impl Store {
 pub(super) async fn note(tx: &mut Tx, blob: &str, size: u64, at: Timestamp) -> Result<(), StoreError> {
     let insert = "insert into blob (blob_id, size_bytes, created_at) values ($1, $2, $3) on conflict do nothing";
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    tx.execute(Statement::new(insert, [blob.into(), size.into(), at.0.into()])).await.map(drop)
+    tx.execute(Statement::new(insert, [blob.into(), size.into(), at.0.into()])).await?;
+    tx.execute(Statement::new("delete from blob_loose where blob_id = $1", [blob.into()])).await.map(drop)
 }
 
 /// Forgets a content that nothing refers to any more.
 pub(super) async fn forget_unused(tx: &mut Tx, blob: &str) -> Result<(), StoreError> {
     let delete = "delete from blob where blob_id = $1 and not exists (select 1 from file f where f.blob_id = blob.blob_id) \
         and not exists (select 1 from package p where p.blob_id = blob.blob_id)";
-    tx.execute(Statement::new(delete, [blob.into()])).await.map(drop)
+    if tx.execute(Statement::new(delete, [blob.into()])).await? > 0 {
+        loosen(tx, blob).await?;
+    }
+    Ok(())
+}
+
+/// Writes down that nothing may refer to a content that is there.
+async fn loosen(tx: &mut Tx, blob: &str) -> Result<(), StoreError> {
+    let insert = "insert into blob_loose (blob_id) values ($1) on conflict do nothing";
+    tx.execute(Statement::new(insert, [blob.into()])).await.map(drop)
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {

@@ -38,6 +38,7 @@ pub mod items;
 mod login;
 mod merge;
 pub mod message_log;
+pub mod meta;
 pub mod person;
 mod scope;
 pub mod session;

@@ -167,6 +167,8 @@ async fn a_crash_leaves_nothing_behind_and_packages_are_read_afterwards() {
     let blobs = world.server.data_dir().join("blobs");
     fs::create_dir_all(blobs.join("00")).unwrap();
     fs::write(blobs.join("00").join("1".repeat(62)), b"moved, not committed").unwrap();
+    let noted = format!("insert into blob_loose (blob_id) values ('00{}')", "1".repeat(62));
+    sqlite::execute_text(&world.server, noted).await;
     fs::write(blobs.join("new").join("half"), b"came in half").unwrap();
     world.server.start_again().await;
     assert_eq!(world.blobs().len(), 1, "{:?}", world.blobs());

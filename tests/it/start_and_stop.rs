@@ -4,6 +4,8 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::support::{
     Server,
+    contents::{World, written},
+    postgres::fresh_database,
     server::{MDMQ, serve_and_fail},
     sqlite, write_private,
 };
@@ -68,6 +70,83 @@ async fn a_lost_key_is_one_line_and_no_other_takes_its_place() {
     }
     fs::rename(&aside, &file).unwrap();
     server.start_again().await;
+}
+
+async fn check_refuses_to_start_on(server: &Server, settings: &[(&str, &str)], needles: [&str; 2]) {
+    let said = server.data_dir().join("stderr.txt");
+    // Twice: what was refused once is not taken the second time.
+    for _ in 0..2 {
+        let _ = fs::remove_file(&said);
+        let (code, stderr) = serve_and_fail(server.data_dir(), settings).await;
+        // PostgreSQL says at INFO what it skips.
+        let sentences: Vec<&str> = stderr.lines().filter(|it| !it.is_empty() && !it.contains(" INFO ")).collect();
+        assert_eq!((code, sentences.len()), (Some(1), 1), "{stderr}");
+        assert!(needles.iter().all(|it| stderr.contains(it)), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn contents_outlive_a_start_with_a_new_database() {
+    let mut world = World::new().await;
+    let file = world.file("manual.pdf", b"first edition").await;
+    assert!(world.server.stop().await.success());
+    let (sqlite, aside) = (world.server.data_dir().join("mdmq.sqlite"), world.server.data_dir().join("kept"));
+    fs::rename(&sqlite, &aside).unwrap();
+    check_refuses_to_start_on(&world.server, &[], ["1 uploaded contents", "put the former database back"]).await;
+    let url = fresh_database();
+    let elsewhere = [("MDMQ_DATABASE__URL", url.as_str())];
+    check_refuses_to_start_on(&world.server, &elsewhere, ["the database is new", "correct database.url"]).await;
+    fs::rename(&aside, &sqlite).unwrap();
+    world.server.start_again().await;
+    assert_eq!(world.content(file, "").await.body, b"first edition");
+}
+
+#[tokio::test]
+async fn a_database_that_was_used_elsewhere_is_one_line_and_exit_1() {
+    let mut world = World::new().await;
+    let file = world.file("manual.pdf", b"first edition").await;
+    let url = fresh_database();
+    let mut other = Server::with(&[("MDMQ_DATABASE__URL", &url)]).await;
+    for server in [&mut world.server, &mut other] {
+        assert!(server.stop().await.success());
+    }
+    let elsewhere = [("MDMQ_DATABASE__URL", url.as_str())];
+    check_refuses_to_start_on(&world.server, &elsewhere, ["another secret.key", "correct database.url"]).await;
+    world.server.start_again().await;
+    assert_eq!(world.content(file, "").await.body, b"first edition");
+}
+
+/// An older copy of the database has the same key, and knows nothing of what came later.
+#[tokio::test]
+async fn an_older_copy_of_the_database_removes_nothing_and_says_what_is_not_as_it_should_be() {
+    let mut world = World::new().await;
+    let old = world.file("old.pdf", b"first edition").await;
+    assert!(world.server.stop().await.success());
+    let home = world.server.data_dir().to_owned();
+    let (sqlite, copy, newer) = (home.join("mdmq.sqlite"), home.join("copy"), home.join("newer"));
+    fs::copy(&sqlite, &copy).unwrap();
+    world.server.start_again().await;
+    assert!(!world.server.log().contains("contents"), "nothing to say:\n{}", world.server.log());
+    let late = world.file("late.pdf", b"second edition").await;
+    let changed = written(&world.server, "old.pdf", b"third edition");
+    world.server.cli(&["file", "update", &old.to_string(), changed.to_str().unwrap()]).await;
+    assert!(world.server.stop().await.success());
+
+    fs::rename(&sqlite, &newer).unwrap();
+    fs::rename(&copy, &sqlite).unwrap();
+    world.server.start_again().await;
+    let log = world.server.log();
+    assert!(
+        log.contains("1 contents of files and packages are missing")
+            && log.contains("2 contents in blobs/ are unknown"),
+        "{log}"
+    );
+    assert!(world.server.stop().await.success());
+
+    fs::rename(&newer, &sqlite).unwrap();
+    world.server.start_again().await;
+    assert_eq!(world.content(late, "").await.body, b"second edition");
+    assert_eq!(world.content(old, "").await.body, b"third edition");
 }
 
 #[tokio::test]
