@@ -113,6 +113,10 @@ pub struct Metrics {
     pub hurried_sessions: Counter,
     /// Requests that were asked to come again because too many bodies were in memory.
     pub crowded_requests: Counter,
+    /// Logins and changes of people that were asked to come again because too many passwords waited to be computed.
+    pub crowded_passwords: Counter,
+    /// Passwords that are computed or wait for it; refreshed when scraped.
+    pub passwords_waiting: Gauge,
     /// Connects of devices that waited because they came too often.
     pub held_connects: Counter,
     /// Accounts that two places kept taking from each other.
@@ -222,6 +226,8 @@ impl Metrics {
             bans: Counter::default(),
             hurried_sessions: Counter::default(),
             crowded_requests: Counter::default(),
+            crowded_passwords: Counter::default(),
+            passwords_waiting: Gauge::default(),
             held_connects: Counter::default(),
             clone_alarms: Counter::default(),
             remembered: Family::default(),
@@ -280,6 +286,8 @@ impl Metrics {
         it.register("bans", "Bans of addresses that began", self.bans.clone());
         it.register("sessions_rate_limited", "Requests for sessions and enrollments beyond the rate of their address", self.hurried_sessions.clone());
         it.register("requests_crowded_out", "Requests refused because too many bodies were in memory", self.crowded_requests.clone());
+        it.register("passwords_crowded_out", "Logins and changes of people refused because too many passwords waited", self.crowded_passwords.clone());
+        it.register("passwords_waiting", "Passwords that are computed or wait for it", self.passwords_waiting.clone());
         it.register("connects_held", "Connects of devices that waited because they came too often", self.held_connects.clone());
         it.register("clone_alarms", "Accounts that two places kept taking from each other", self.clone_alarms.clone());
         it.register("remembered", "Slots in use of the tables that remember strangers", self.remembered.clone());

@@ -30,6 +30,7 @@ impl Flows {
         self.metrics.sessions.set(i64::try_from(self.hub.sessions()).unwrap_or(i64::MAX));
         self.metrics.persistent_sessions.set(i64::try_from(self.hub.persistent_sessions()).unwrap_or(i64::MAX));
         self.metrics.writes_waiting.set(i64::try_from(self.store.payload_bytes()).unwrap_or(i64::MAX));
+        self.metrics.passwords_waiting.set(i64::try_from(self.passwords.in_progress()).unwrap_or(i64::MAX));
         self.measure_guard();
         Ok(self.metrics.encode())
     }

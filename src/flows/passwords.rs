@@ -71,6 +71,8 @@ pub fn heaviest(starts: &[String]) -> u32 {
 
 /// The bounded pool that computes password hashes.
 pub struct Passwords {
+    /// How many may be computed or wait.
+    places_max: usize,
     places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
@@ -78,11 +80,18 @@ pub struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         let at_once = cores::threads_aside().min(AT_ONCE_MAX);
-        Self { places: Arc::new(Semaphore::new(WAITING_MAX + at_once)), turns: Arc::new(Semaphore::new(at_once)) }
+        let places_max = WAITING_MAX + at_once;
+        let (places, turns) = (Arc::new(Semaphore::new(places_max)), Arc::new(Semaphore::new(at_once)));
+        Self { places_max, places, turns }
     }
 }
 
 impl Passwords {
+    /// How many are computed or wait for it now.
+    pub fn in_progress(&self) -> usize {
+        self.places_max - self.places.available_permits()
+    }
+
     /// The text to store instead of the password.
     ///
     /// # Errors
@@ -186,6 +195,42 @@ mod tests {
         check("correct horse ", Some(&stored), Verdict::Wrong).await;
         check("correct horse", None, Verdict::Wrong).await;
         check("correct horse", Some("garbage"), Verdict::Wrong).await;
+    }
+
+    #[tokio::test]
+    async fn beyond_those_that_may_wait_everybody_is_sent_away_and_afterwards_nobody() {
+        let pool = Arc::new(Passwords::default());
+        let (open, shut) = std::sync::mpsc::channel::<()>();
+        let shut = Arc::new(std::sync::Mutex::new(shut));
+        // Work that ends when `open` is dropped.
+        let begins = || {
+            let (pool, shut) = (pool.clone(), shut.clone());
+            tokio::spawn(async move { pool.compute(move || shut.lock().unwrap().recv().is_err()).await })
+        };
+        let reaches = async |count: usize| {
+            while pool.in_progress() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut working: Vec<_> = (0..pool.places_max).map(|_| begins()).collect();
+        assert!(working.len() > WAITING_MAX);
+        reaches(pool.places_max).await;
+        for _ in 0..3 {
+            assert_eq!(pool.hash("correct horse").await, Err(Crowded));
+            assert!(pool.verify("correct horse", None, 0).await.is_err_and(|it| it == Crowded));
+        }
+        // Who hangs up while he waits makes room for one, not for two.
+        working.pop().unwrap().abort();
+        reaches(pool.places_max - 1).await;
+        working.push(begins());
+        reaches(pool.places_max).await;
+        assert_eq!(pool.hash("correct horse").await, Err(Crowded));
+        drop(open);
+        for work in working {
+            assert_eq!(work.await.unwrap(), Ok(true));
+        }
+        assert_eq!(pool.in_progress(), 0);
+        assert!(pool.hash("correct horse").await.is_ok());
     }
 
     /// Hashes that others made: GLPI's of its first administrator, the one of PHP's manual, and libcrypt's.

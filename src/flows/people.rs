@@ -97,7 +97,10 @@ impl Flows {
                 "a password has at least {least} characters and at most {most} bytes"
             )));
         }
-        self.passwords.hash(&password).await.map(Some).map_err(|crowded| Refused::Conflict(crowded.to_string()))
+        self.passwords.hash(&password).await.map(Some).map_err(|crowded| {
+            self.metrics.crowded_passwords.inc();
+            Refused::Conflict(crowded.to_string())
+        })
     }
 }
 

@@ -142,7 +142,10 @@ impl Flows {
         let imported = self.store.imported_secrets().await?;
         let verdict = match self.passwords.verify(password, secret.clone(), heaviest(&imported)).await {
             Ok(verdict) => verdict,
-            Err(crowded) => return Ok(Err(crowded)),
+            Err(crowded) => {
+                self.metrics.crowded_passwords.inc();
+                return Ok(Err(crowded));
+            }
         };
         let Some(person) = person.filter(|_| verdict != Verdict::Wrong) else { return Ok(Ok(None)) };
         if let (Verdict::Outdated(renewed), Some(outdated)) = (verdict, secret) {

@@ -128,7 +128,43 @@ async fn sessions_and_enrollments_of_one_address_have_a_rate() {
     assert_eq!(answers[0].0, 200);
     let (status, head, _) = answers.iter().find(|it| it.0 != 200).expect("some are refused");
     assert!(*status == 429 && head.contains("retry-after: 1"), "{head}");
-    assert!(server.metric("mdm_sessions_rate_limited_total").await >= 1.0);
+    let refused = server.metric("mdm_sessions_rate_limited_total").await;
+    assert!(refused >= 1.0);
+
+    // Enrollments of another address, with a session that was opened elsewhere: nobody else has used its allowance.
+    let invitation = enrollment::invite(&server, "CROWD", 0).await;
+    let session = Http::of(&server).session(&invitation.user_token).await;
+    let mut input = enrollment::enrollment_input("CROWD", &Profile::android(), &invitation);
+    input["version"] = json!("none");
+    let body = json!({ "input": input }).to_string();
+    let attempt = format!(
+        "POST /PluginFlyvemdmAgent HTTP/1.1\r\nHost: mdm\r\nSession-Token: {session}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(asks(&server, "127.0.0.7", &attempt).await.unwrap());
+    }
+    assert_eq!(answers[0].0, 400, "the first is looked at: {}", answers[0].2);
+    let (status, head, _) = answers.iter().find(|it| it.0 != 400).expect("some are refused");
+    assert!(*status == 429 && head.contains("retry-after: 1"), "{status} {head}");
+    let late = answers.iter().filter(|it| it.0 == 429).count();
+    assert_eq!(server.metric("mdm_sessions_rate_limited_total").await, refused + late as f64);
+}
+
+#[tokio::test]
+async fn more_passwords_than_may_wait_are_asked_to_come_again() {
+    let generous = [("MDMQ_LIMITS__ADDRESS_SESSIONS_BURST", "1000"), ("MDMQ_LIMITS__FAILED_LOGINS_BURST", "1000")];
+    let server = Server::with(&generous).await;
+    let login = |n: usize| get(&format!("/initSession?login=nobody{n}&password=guess"), "");
+    let guesses: Vec<String> = (0..150).map(login).collect();
+    let statuses = futures_util::future::join_all(guesses.iter().map(|it| asks(&server, STRANGE, it))).await;
+    let count = |status: u16| statuses.iter().filter(|it| it.as_ref().is_some_and(|it| it.0 == status)).count();
+    assert!(count(503) >= 1 && count(401) >= 64, "{} refused, {} looked at", count(503), count(401));
+    assert_eq!(server.metric("mdm_passwords_crowded_out_total").await, count(503) as f64);
+    assert_eq!(server.metric("mdm_passwords_waiting").await, 0.0);
+    assert_eq!(asks(&server, STRANGE, &login(150)).await.unwrap().0, 401, "and there is room again");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ const METRICS: &[&str] = &[
     "mdm_connects_held counter",
     "mdm_sessions_rate_limited counter",
     "mdm_requests_crowded_out counter",
+    "mdm_passwords_crowded_out counter",
+    "mdm_passwords_waiting gauge",
     "mdm_open_sockets gauge",
     "mdm_tls_handshakes_in_progress gauge",
     "mdm_remembered gauge",
