@@ -64,6 +64,7 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     let mut unwise = config.check()?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
     unwise.extend(check_secrets(&config, &data_dir)?);
+    unwise.extend(check_user(rustix::process::geteuid()));
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
     let stop = stop_signal()?;
@@ -112,6 +113,15 @@ fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<Vec<String>, Str
     data_dir.check_secrets().map_err(|e| e.to_string())?;
     let brought = [&config.mqtt.key_file, &config.mail.credentials_file].into_iter().filter(|it| !it.is_empty());
     Ok(brought.filter_map(|it| check_private(Path::new(it), NOT_OTHERS).err()).map(|e| e.to_string()).collect())
+}
+
+/// Root is more than anything here needs. Containers know no other user, so it is no reason not to start.
+fn check_user(user: rustix::process::Uid) -> Option<String> {
+    user.is_root().then(|| {
+        "mdmq runs as root and needs nothing of that: give the data directory to a user of its own and start it as that one \
+         (packaging/mdmq.service, or USER in a container)"
+            .to_owned()
+    })
 }
 
 fn start_log(config: &Config) {
@@ -405,4 +415,17 @@ async fn shut_down(flows: &Arc<Flows>, stopping: &watch::Sender<bool>, tasks: Ta
     flows.store.close().await.map_err(|e| e.to_string())?;
     info!("stopped; everything is written");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::Uid;
+
+    use super::*;
+
+    #[test]
+    fn root_is_warned_and_nobody_else() {
+        assert!(check_user(Uid::ROOT).is_some_and(|it| it.contains("runs as root")));
+        assert_eq!(check_user(Uid::from_raw(12_345)), None);
+    }
 }

@@ -25,6 +25,7 @@ mod message_log;
 mod metrics;
 mod move_in;
 mod on_postgres;
+mod packaging;
 mod presence;
 mod rotation;
 mod school;

@@ -21,6 +21,14 @@ async fn a_server_without_configuration_makes_what_it_needs_and_stops_cleanly() 
     assert_eq!(server.stop().await.code(), Some(0), "{}", server.log());
 }
 
+/// Containers run as root, so it is said and not refused.
+#[tokio::test]
+async fn whoever_starts_it_as_root_is_told_once() {
+    let server = Server::start().await;
+    let told = server.log().lines().filter(|line| line.contains("WARN") && line.contains("mdmq runs as root")).count();
+    assert_eq!(told, usize::from(rustix::process::geteuid().is_root()), "{}", server.log());
+}
+
 #[tokio::test]
 async fn the_admin_token_is_for_the_owner_only() {
     let server = Server::start().await;
