@@ -51,7 +51,13 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("env::var",         &["src/config.rs", "src/cli/", "src/cli.rs"], "pass settings in; only `config` and `cli` read the environment"),
     ("SystemTime::now",  &["src/clock.rs"], "ask `Clock::now`, or take the time as an argument"),
     ("Instant::now",     &["src/clock.rs"], "ask `Clock::instant`, or take the time as an argument"),
+    ("process::Command", &[], NO_PROGRAMS),
+    ("process::{",       &[], NO_PROGRAMS),
+    ("tokio::process",   &[], NO_PROGRAMS),
 ];
+
+const NO_PROGRAMS: &str =
+    "mdmq starts no programs, whoever asks (packaging/README.md); name what is meant, such as `process::ExitCode`";
 
 /// Texts that the pure core (`mqtt`, `broker`, `mdm`, `guard`) never contains, and why.
 const NOT_IN_CORE: &[(&str, &str)] = &[
