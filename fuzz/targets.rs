@@ -1,11 +1,13 @@
 //! What hostile bytes meet first, one function per target: none of them may panic, hang or grow without bound, and each checks what
 //! must hold of whatever was understood. Run by cargo-fuzz (fuzz/README.md) and, with mutations of the seeds, by the test command.
 
+pub mod certificates;
+
 use std::io::Write;
 
 use mdmq::{
     broker::acl,
-    config::{CertificateMapping, Mqtt, RangeSuffix},
+    config::RangeSuffix,
     flows::{SecretKey, import, invite::Wish, invite_many},
     http::range::Part,
     mdm::{
@@ -16,7 +18,6 @@ use mdmq::{
         policy,
     },
     mqtt::{codec, packet::Version, topic},
-    pki::{identity::Reader, request},
 };
 
 /// A target: what it is called, what it does with bytes, and bytes to begin with.
@@ -50,11 +51,19 @@ pub const TARGETS: &[Target] = &[
         b"{\"_email\":\"a@b.org\",\"_invitation_token\":\"t\",\"_serial\":\"S\",\"_uuid\":\"u\",\"csr\":\"\",\"firstname\":\"A\",\"version\":\"2.0.0\",\"type\":\"android\",\"inventory\":\"PFJFUVVFU1QvPg==\"}",
         b"{\"_serial\":17,\"version\":[],\"inventory\":\"***\"}",
     ] },
-    Target { name: "certificate_request", run: certificate_request, seeds: &[
-        include_bytes!("../src/pki/requests/android_rsa4096_sha1.pem"), include_bytes!("../src/pki/requests/p521.pem"),
+    Target { name: "certificate_request", run: certificates::certificate_request, seeds: &[
+        include_bytes!("../src/pki/requests/android_rsa4096_sha1.pem"), include_bytes!("seeds/request_p256.pem"), include_bytes!("seeds/request_ed25519.pem"),
+        include_bytes!("../src/pki/requests/p521.pem"), include_bytes!("../src/pki/requests/rsa1024.pem"), include_bytes!("../src/pki/requests/dsa.pem"),
+        include_bytes!("../src/pki/requests/rsa2048_exponent3.pem"), include_bytes!("../src/pki/requests/secp256k1.pem"),
         b"-----BEGIN+CERTIFICATE+REQUEST-----%0AMIIB%2B+==%0A-----END+CERTIFICATE+REQUEST-----",
     ] },
-    Target { name: "certificate_mapping", run: certificate_mapping, seeds: &[include_bytes!("seeds/client.der")] },
+    Target { name: "certificate_mapping", run: certificates::certificate_mapping, seeds: &[
+        include_bytes!("seeds/client.der"), include_bytes!("seeds/near.der"), include_bytes!("seeds/chain.der"), include_bytes!("seeds/circle.der"),
+        include_bytes!("seeds/deep.der"),
+    ] },
+    Target { name: "revocation_list", run: certificates::revocation_list, seeds: &[
+        include_bytes!("seeds/list.der"), include_bytes!("seeds/list.pem"), include_bytes!("seeds/list_of_another.pem"),
+    ] },
     Target { name: "policy_value", run: policy_value, seeds: &[b"\"1\"", b"{\"destination\":\"%SDCARD%/a\",\"remove_on_delete\":1}", b"[1,2,{}]", b"-1"] },
     Target { name: "csv_files", run: csv_files, seeds: &[
         b"serial,entity,mqttpasswd\nA,0,PBKDF2$sha256$901$AAECAwQFBgcICQoL$qRak5VvzYwNL8Ayz\n", b"email,entity\na@b.org,3\n\"x\"\"y\",\n", b"\xef\xbb\xbfemail\r\na@b\r\n",
@@ -144,31 +153,6 @@ fn enrollment(data: &[u8]) {
         let _ = sent_inventory(input.get("_inventory"));
         let _ = mdmq::flows::enroll::said(&input);
         assert!(!format!("{attempt:?}").contains("invitation_token: \"t\""));
-    }
-}
-
-fn certificate_request(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    if let Ok(Some(_)) = request::read(&text) {
-        assert!(!text.trim().is_empty());
-    }
-}
-
-fn certificate_mapping(data: &[u8]) {
-    for client_certificate_mapping in [
-        CertificateMapping::Cn,
-        CertificateMapping::SerialNumber,
-        CertificateMapping::SanDns,
-        CertificateMapping::SanUri,
-    ] {
-        for client_ca_file in ["", "ca.pem"] {
-            let settings =
-                Mqtt { client_ca_file: client_ca_file.into(), client_certificate_mapping, ..Mqtt::default() };
-            let reader = Reader::new(&settings, vec!["CN=mdmq".into()], Default::default());
-            if let Ok(identity) = reader.read(&data.into(), &[data.into()]) {
-                assert_eq!(identity.fingerprint.len(), 64);
-            }
-        }
     }
 }
 

@@ -77,9 +77,31 @@ fn every_target_is_built_for_cargo_fuzz() {
         .unwrap()
         .map(|it| it.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    let manifest = fs::read_to_string("fuzz/Cargo.toml").unwrap();
-    let bins: BTreeSet<String> =
-        manifest.split("[[bin]]").skip(1).map(|it| it.split('"').nth(1).unwrap().to_owned()).collect();
     assert_eq!(table, files, "fuzz/targets.rs and fuzz/fuzz_targets");
-    assert_eq!(table, bins, "fuzz/targets.rs and fuzz/Cargo.toml");
+    for name in &table {
+        let source = fs::read_to_string(format!("fuzz/fuzz_targets/{name}.rs")).unwrap();
+        let call = format!("libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run(\"{name}\", data));");
+        assert_eq!(source.lines().filter(|it| it.contains("fuzz_target!")).collect::<Vec<_>>(), [call], "{name}");
+    }
+    let manifest = fs::read_to_string("fuzz/Cargo.toml").unwrap();
+    let bins: BTreeSet<&str> = manifest.split("[[bin]]").skip(1).map(str::trim).collect();
+    let expected: Vec<String> = table
+        .iter()
+        .map(|it| format!("name = \"{it}\"\npath = \"fuzz_targets/{it}.rs\"\ntest = false\ndoc = false\nbench = false"))
+        .collect();
+    assert_eq!(bins, expected.iter().map(String::as_str).collect(), "fuzz/targets.rs and fuzz/Cargo.toml");
+}
+
+/// What is only mutated never gets far: the signatures are gone. So the seeds themselves must get where it matters.
+#[test]
+fn seeds_of_certificates_reach_what_their_targets_are_for() {
+    let seeds = |name: &str| TARGETS.iter().find(|it| it.name == name).unwrap().seeds;
+    let read = |it: &&[u8]| mdmq::pki::request::read(std::str::from_utf8(it).unwrap());
+    let accepted = seeds("certificate_request").iter().filter(|it| matches!(read(it), Ok(Some(_)))).count();
+    assert_eq!(accepted, 3, "RSA, P-256 and Ed25519");
+    let ways: Vec<_> = seeds("certificate_mapping").iter().map(|it| targets::certificates::way(it)).collect();
+    let lengths: Vec<_> = ways.iter().map(|it| (it.between.len(), it.anchors.len())).collect();
+    assert_eq!(lengths, [(0, 0), (0, 1), (1, 1), (0, 0), (0, 0)], "a stranger, near, one between, a circle, too deep");
+    let lists: Vec<_> = seeds("revocation_list").iter().map(|it| targets::certificates::is_taken(it)).collect();
+    assert_eq!(lists, [true, true, false]);
 }
