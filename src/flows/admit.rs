@@ -77,7 +77,7 @@ impl Flows {
 
     async fn verdict(&self, connect: &Connect, caller: &Caller, outbox: &Arc<Outbox>) -> Result<Verdict, StoreError> {
         if let Some(identity) = &caller.certificate {
-            return Box::pin(self.verdict_for_certificate(connect, identity, outbox)).await;
+            return Box::pin(self.verdict_for_certificate(connect, caller.address, identity, outbox)).await;
         }
         let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
             // Nobody is anonymous; without a user name there is nothing that could be wrong about it.

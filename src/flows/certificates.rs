@@ -178,24 +178,30 @@ impl Flows {
         Ok(Ok(pem))
     }
 
-    /// Revokes the certificate with this number, or all of the device with this serial. Connections that came in with them close.
+    /// Revokes the certificate with this number, or all of the device with this serial (in this entity, where several have one).
+    /// Connections that came in with them close.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn revoke_certificates(&self, which: &str, reason: &str) -> Answer<Revocation> {
+    pub async fn revoke_certificates(&self, which: &str, entity: Option<EntityId>, reason: &str) -> Answer<Revocation> {
         if let Err(refused) = known_reason(reason) {
             return Ok(Err(refused));
         }
         let number = typed_serial_number(which);
-        let named = || Which::Named { number: number.clone(), serial: which.to_owned() };
+        let named = || Which::Named { number: number.clone(), serial: which.to_owned(), entity };
         let mut done = self.revoke(named(), reason).await?;
+        if !done.ambiguous.is_empty() {
+            return Ok(Err(ambiguous(which, &done.ambiguous)));
+        }
         if done.known == 0 {
             // Certificates of a foreign authority have no row before they were seen. But whoever writes the name of a device means it.
-            let is_foreign = !self.config.mqtt.client_ca_file.is_empty()
+            let is_foreign = entity.is_none()
+                && !self.config.mqtt.client_ca_file.is_empty()
                 && (which.contains(':') || self.store.agents_at(which, None).await?.is_empty());
             let Some(number) = number.clone().filter(|_| is_foreign) else {
+                let place = entity.map_or(String::new(), |it| format!(" in entity {it}"));
                 return Ok(Err(Refused::Absent(format!(
-                    "there is no certificate with the number or for the device {which}"
+                    "there is no certificate with the number or for the device {which}{place}"
                 ))));
             };
             let (blocked, why, at) = (number.clone(), reason.to_owned(), self.clock.now());
@@ -424,6 +430,15 @@ async fn issue(tx: &mut Tx, wish: &Wish, holder: &Holder, overlap_until: Timesta
         .with_serial(holder.serial.as_str());
     audit::append(tx, deed.with("agent", holder.agent.0)).await?;
     Ok(issued)
+}
+
+fn ambiguous(serial: &str, entities: &[Option<EntityId>]) -> Refused {
+    let places = entities.iter().map(|it| match it {
+        Some(entity) => entity.to_string(),
+        None => "none (a back end: revoke by the number)".into(),
+    });
+    let places = places.collect::<Vec<_>>().join(", ");
+    Refused::Conflict(format!("several entities have certificates for {serial}; say which with --entity: {places}"))
 }
 
 fn known_reason(reason: &str) -> Result<(), Refused> {

@@ -102,7 +102,7 @@ const ADMIN: &[Endpoint] = &[
     Endpoint("get",    "/api/v1/certificates", "Certificates of devices, the latest first", &["serial", "state", "expiring_days"]),
     Endpoint("delete", "/api/v1/certificates", "Revoke everything that the built-in authority signed for devices", &["reason"]),
     Endpoint("get",    "/api/v1/certificates/{serial}", "The certificate with a number, or those of a device", &[]),
-    Endpoint("delete", "/api/v1/certificates/{serial}", "Revoke the certificate with a number, or those of a device", &["reason"]),
+    Endpoint("delete", "/api/v1/certificates/{serial}", "Revoke the certificate with a number, or those of a device", &["entity", "reason"]),
     Endpoint("get",    "/api/v1/commands", "Commands", &["serial", "state"]),
     Endpoint("get",    "/api/v1/commands/{id}", "One command", &["wait"]),
     Endpoint("delete", "/api/v1/commands/{id}", "Take a command back", &[]),

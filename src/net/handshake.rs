@@ -8,7 +8,7 @@ use std::{
 
 use rustls::ServerConfig;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tracing::debug;
+use tracing::{Level, debug, enabled};
 
 use super::socket::Socket;
 use crate::{
@@ -33,6 +33,8 @@ pub async fn shake(
         count("late");
         return None;
     }
+    // Once the handshake has failed, nobody can be asked any more.
+    let peer = if enabled!(Level::DEBUG) { socket.peer() } else { None };
     // Boxed, so that what follows does not carry the memory of the handshake.
     let handshake = Box::pin(TlsAcceptor::from(settings).accept(socket));
     let shaken = tokio::select! {
@@ -45,7 +47,7 @@ pub async fn shake(
             return Some(stream);
         }
         Ok(Err(problem)) => {
-            debug!("TLS handshake failed: {problem}");
+            debug!(peer.addr = peer.map(tracing::field::display), "TLS handshake failed: {problem}");
             count("failed");
         }
         Err(_) => count("timeout"),

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -23,6 +23,15 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// The other end, while there is one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Loose(socket) => socket.peer_addr().ok(),
+            Socket::Watched(socket) => socket.peer_addr().ok(),
+            Socket::Lost => None,
+        }
+    }
+
     /// Nobody watches it any more: the next to wait for it will.
     ///
     /// # Errors

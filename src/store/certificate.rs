@@ -70,7 +70,7 @@ pub struct CertificateView {
     pub entity: Option<EntityId>,
     /// Of the device.
     pub serial: String,
-    /// `valid`, `superseded` or `revoked`.
+    /// `valid`, `superseded`, `revoked`, or `ended` where nothing but time took it.
     pub state: String,
     /// When it was issued, or first seen.
     pub issued_at: String,
@@ -213,12 +213,15 @@ impl Store {
     /// The database failed.
     pub async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateView>, StoreError> {
         let (from, to) = filter.ends_before.map_or((-1, -1), |(now, end)| (now.0, end.0));
+        let state = "case when state = 'valid' and ends_at <= $8 then 'ended' else state end";
         let question = Statement::new(
-            "select serial_number, fingerprint, issuer, is_foreign, agent_id, entity_id, serial, state, issued_at, not_before, \
-             not_after, ends_at, revoked_at, reason, case when $7 then pem else '' end as pem \
-             from certificate where ($1 = '' or serial = $1) and ($2 = '' or serial_number = $2) \
-             and ($3 = '' or state = $3) and ($5 < 0 or (ends_at between $4 and $5 and state <> 'revoked')) \
-             order by certificate_id desc limit $6",
+            format!(
+                "select serial_number, fingerprint, issuer, is_foreign, agent_id, entity_id, serial, {state} as state_now, issued_at, \
+                 not_before, not_after, ends_at, revoked_at, reason, case when $7 then pem else '' end as pem \
+                 from certificate where ($1 = '' or serial = $1) and ($2 = '' or serial_number = $2) \
+                 and ($3 = '' or {state} = $3) and ($5 < 0 or (ends_at between $4 and $5 and state <> 'revoked')) \
+                 order by certificate_id desc limit $6"
+            ),
             [
                 filter.serial.clone().unwrap_or_default().into(),
                 filter.serial_number.clone().unwrap_or_default().into(),
@@ -227,6 +230,7 @@ impl Store {
                 to.into(),
                 LIST_ROWS_MAX.into(),
                 filter.with_pem.into(),
+                self.clock.now().0.into(),
             ],
         );
         Ok(self.rows(question).await?.iter().map(view).collect())
@@ -402,7 +406,7 @@ fn view(row: &Row) -> CertificateView {
         agent: row.opt_int("agent_id").map(AgentId),
         entity: row.opt_int("entity_id").map(EntityId),
         serial: row.text("serial"),
-        state: row.text("state"),
+        state: row.text("state_now"),
         issued_at: time("issued_at"),
         not_before: time("not_before"),
         not_after: time("not_after"),

@@ -1,7 +1,9 @@
 //! CONNECT of a client that showed a certificate. TLS verified it, perhaps days ago: a resumed session carries its old certificate, so
 //! everything is asked again here, of the registry.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
+
+use tracing::info;
 
 use super::{Admitted, Device, Proof, Verdict, admitted};
 use crate::{
@@ -55,6 +57,7 @@ impl Flows {
     pub(super) async fn verdict_for_certificate(
         &self,
         connect: &Connect,
+        address: SocketAddr,
         identity: &Arc<ClientIdentity>,
         outbox: &Arc<Outbox>,
     ) -> Result<Verdict, StoreError> {
@@ -62,12 +65,12 @@ impl Flows {
         let found = match self.holder(identity).await? {
             Ok(found) => self.with_password(connect, found).await?,
             // A back end with a certificate of the operator's authority: the password says which account.
-            Err(Unfit::NoDevice) => return self.certified_service(connect, identity, changes_before).await,
+            Err(Unfit::NoDevice) => return self.certified_service(connect, address, identity, changes_before).await,
             Err(unfit) => Err(unfit),
         };
         let (found, credential, has_older_credentials) = match found {
             Ok(found) => found,
-            Err(unfit) => return Ok(self.unfit(unfit)),
+            Err(unfit) => return Ok(self.unfit(unfit, address, identity)),
         };
         let (agent, entity) = (Some(found.agent.id), Some(found.agent.entity));
         self.note_first_sight(identity, agent, entity, found.agent.serial.as_str()).await?;
@@ -165,14 +168,15 @@ impl Flows {
     async fn certified_service(
         &self,
         connect: &Connect,
+        address: SocketAddr,
         identity: &Arc<ClientIdentity>,
         changes_before: u64,
     ) -> Result<Verdict, StoreError> {
         let (Some(username), Some(password)) = (&connect.username, &connect.password) else {
-            return Ok(self.unfit(Unfit::NoDevice));
+            return Ok(self.unfit(Unfit::NoDevice, address, identity));
         };
         if !matches!(&identity.claim, Claim::Foreign { name, .. } if name == username) {
-            return Ok(self.unfit(Unfit::NoDevice));
+            return Ok(self.unfit(Unfit::NoDevice, address, identity));
         }
         let logins = self.store.logins(username).await?;
         match logins.into_iter().find(|it| secrets::verify(&self.secret_key, &it.secret, password)).map(admitted) {
@@ -181,7 +185,7 @@ impl Flows {
                 self.metrics.certificate_logins.get_or_create(&Outcome { outcome: "accepted" }).inc();
                 Ok(self.admit_service(account, Some(identity.clone()), changes_before))
             }
-            _ => Ok(self.unfit(Unfit::Password)),
+            _ => Ok(self.unfit(Unfit::Password, address, identity)),
         }
     }
 
@@ -215,8 +219,11 @@ impl Flows {
             .await
     }
 
-    fn unfit(&self, unfit: Unfit) -> Verdict {
-        self.metrics.certificate_logins.get_or_create(&Outcome { outcome: unfit.label() }).inc();
+    /// Says in the log which certificate it was: the client names itself by nothing else.
+    fn unfit(&self, unfit: Unfit, address: SocketAddr, identity: &ClientIdentity) -> Verdict {
+        let reason = unfit.label();
+        self.metrics.certificate_logins.get_or_create(&Outcome { outcome: reason }).inc();
+        info!(peer.addr = %address, certificate = identity.serial_number, reason, "refused a certificate");
         Verdict::Refused(unfit.code())
     }
 }

@@ -202,7 +202,7 @@ async fn what_the_registry_says_counts() {
     ] {
         world.check(&identity, login, code, counted).await;
     }
-    world.flows.revoke_certificates("AZERTY", "key_compromise").await.unwrap().unwrap();
+    world.flows.revoke_certificates("AZERTY", None, "key_compromise").await.unwrap().unwrap();
     world.check(&identity, NOBODY, ConnectCode::NotAuthorized, "revoked").await;
     world.check(&identity, ("AZERTY", "secret of AZERTY"), ConnectCode::NotAuthorized, "revoked").await;
 }
@@ -301,7 +301,7 @@ async fn a_certificate_that_is_revoked_between_login_and_seat_gets_no_session() 
     let identity = Reader::new(&world.flows.config.mqtt, Vec::new(), anchors).read(leaf.der(), &[]).unwrap();
     let number = identity.serial_number.clone();
     let backend = world.let_in_backend(Some(identity)).await;
-    world.flows.revoke_certificates(&number, "key_compromise").await.unwrap().unwrap();
+    world.flows.revoke_certificates(&number, None, "key_compromise").await.unwrap().unwrap();
     assert_eq!(world.seats(backend).await, Err(ConnectCode::BadCredentials));
     assert_eq!(world.flows.hub.sessions(), 0);
 }

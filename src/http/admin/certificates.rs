@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use crate::{
     flows::Flows,
+    ids::EntityId,
     store::certificate::{CertificateFilter, CertificateView},
 };
 
@@ -52,13 +53,19 @@ pub struct Why {
     reason: Option<String>,
 }
 
+#[derive(Deserialize)]
+pub struct WhereAndWhy {
+    entity: Option<EntityId>,
+    reason: Option<String>,
+}
+
 pub async fn revoke(
     State(flows): Here,
     Path(which): Path<String>,
-    Query(why): Query<Why>,
+    Query(wanted): Query<WhereAndWhy>,
 ) -> Result<Json<Value>, Error> {
-    let reason = why.reason.unwrap_or_else(|| "unspecified".into());
-    let done = flows.revoke_certificates(&which, &reason).await??;
+    let reason = wanted.reason.unwrap_or_else(|| "unspecified".into());
+    let done = flows.revoke_certificates(&which, wanted.entity, &reason).await??;
     Ok(Json(json!({ "revoked": done.serial_numbers, "agents": done.agents, "reason": reason })))
 }
 

@@ -26,6 +26,8 @@ pub enum Which {
         number: Option<String>,
         /// Of a device.
         serial: String,
+        /// Only those of devices with this entity in their topic.
+        entity: Option<EntityId>,
     },
     /// One of a foreign authority.
     Foreign {
@@ -51,6 +53,8 @@ pub struct Revocation {
     pub accounts: Vec<String>,
     /// How many matched, those that were revoked before included.
     pub known: usize,
+    /// Where certificates of several entities have the serial: which ones, and nothing was revoked. `None` stands for back ends.
+    pub ambiguous: Vec<Option<EntityId>>,
 }
 
 impl Store {
@@ -124,24 +128,33 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
             let args = vec![number.into(), issuer.into()];
             tx.rows(found("is_foreign and serial_number = $1 and issuer = $2", args)).await?
         }
-        Which::Named { number, serial } => {
-            let rows = tx.rows(found("serial_number = $1", vec![number.unwrap_or_default().into()])).await?;
-            if rows.is_empty() {
-                let args = vec![serial.into(), REVOKED_AT_ONCE_MAX.into()];
-                tx.rows(found("serial = $1 order by certificate_id desc limit $2", args)).await?
-            } else {
+        Which::Named { number, serial, entity } => {
+            let entity = entity.map_or(-1, |it| it.0);
+            let args = vec![number.unwrap_or_default().into(), entity.into()];
+            let numbered = tx.rows(found("serial_number = $1 and ($2 < 0 or entity_id = $2)", args)).await?;
+            if numbered.is_empty() {
+                let condition = "serial = $1 and ($3 < 0 or entity_id = $3) order by certificate_id desc limit $2";
+                let rows =
+                    tx.rows(found(condition, vec![serial.into(), REVOKED_AT_ONCE_MAX.into(), entity.into()])).await?;
+                let entities = entities_of(&rows);
+                if entities.len() > 1 {
+                    return Ok(Revocation { known: rows.len(), ambiguous: entities, ..Revocation::default() });
+                }
                 rows
+            } else {
+                numbered
             }
         }
     };
+    let live: Vec<&Row> = rows.iter().filter(|row| stands(row)).collect();
     let mut done = Revocation { known: rows.len(), ..Revocation::default() };
-    for row in rows.iter().filter(|row| row.text("state") != "revoked") {
+    for row in live.iter().copied() {
         tx.execute(Statement::new(
             "update certificate set state = 'revoked', revoked_at = $2, reason = $3 where certificate_id = $1",
             [row.int("certificate_id").into(), at.0.into(), reason.into()],
         ))
         .await?;
-        if rows.len() <= ENTRIES_AT_ONCE_MAX {
+        if live.len() <= ENTRIES_AT_ONCE_MAX {
             audit::append(tx, revoked_one(row, reason)).await?;
         }
         done.serial_numbers.push(row.text("serial_number"));
@@ -150,8 +163,8 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
             None => done.accounts.push(row.text("serial")),
         }
     }
-    if rows.len() > ENTRIES_AT_ONCE_MAX && !done.serial_numbers.is_empty() {
-        audit::append(tx, revoked_many(&done.serial_numbers, reason)).await?;
+    if live.len() > ENTRIES_AT_ONCE_MAX {
+        audit::append(tx, revoked_many(&live, reason)).await?;
     }
     done.agents.sort_unstable();
     done.agents.dedup();
@@ -169,8 +182,8 @@ async fn revoke(tx: &mut Tx, which: Which, reason: &str, at: Timestamp) -> Resul
 
 async fn revoke_all(tx: &mut Tx, reason: &str, at: Timestamp) -> Result<Revocation, StoreError> {
     let all = "not is_foreign and state <> 'revoked'";
-    let rows =
-        tx.rows(Statement::new(format!("select serial_number, agent_id from certificate where {all}"), [])).await?;
+    let columns = "serial_number, agent_id, entity_id, serial";
+    let rows = tx.rows(Statement::new(format!("select {columns} from certificate where {all}"), [])).await?;
     let sql = format!("update certificate set state = 'revoked', revoked_at = $1, reason = $2 where {all}");
     tx.execute(Statement::new(sql, [at.0.into(), reason.into()])).await?;
     tx.execute(Statement::new("update agent set certificate = '' where certificate <> ''", [])).await?;
@@ -178,10 +191,23 @@ async fn revoke_all(tx: &mut Tx, reason: &str, at: Timestamp) -> Result<Revocati
     agents.sort_unstable();
     agents.dedup();
     let serial_numbers: Vec<String> = rows.iter().map(|row| row.text("serial_number")).collect();
-    if !serial_numbers.is_empty() {
-        audit::append(tx, revoked_many(&serial_numbers, reason)).await?;
+    if !rows.is_empty() {
+        audit::append(tx, revoked_many(&rows.iter().collect::<Vec<_>>(), reason)).await?;
     }
-    Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents, accounts: Vec::new() })
+    Ok(Revocation { known: serial_numbers.len(), serial_numbers, agents, ..Revocation::default() })
+}
+
+fn stands(row: &Row) -> bool {
+    row.text("state") != "revoked"
+}
+
+/// The entities of those that stand, each once.
+fn entities_of(rows: &[Row]) -> Vec<Option<EntityId>> {
+    let mut entities: Vec<_> =
+        rows.iter().filter(|row| stands(row)).map(|row| row.opt_int("entity_id").map(EntityId)).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    entities
 }
 
 fn revoked_one(row: &Row, reason: &str) -> Deed {
@@ -195,12 +221,26 @@ fn revoked_one(row: &Row, reason: &str) -> Deed {
     }
 }
 
-fn revoked_many(numbers: &[String], reason: &str) -> Deed {
+/// One entry for many; it names the device and the entity where all are of one.
+fn revoked_many(rows: &[&Row], reason: &str) -> Deed {
+    let numbers: Vec<String> = rows.iter().map(|row| row.text("serial_number")).collect();
     let digest: String = Sha256::digest(numbers.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
-    Deed::new(Action::CertificateRevoke, Subject::Certificate)
+    let deed = Deed::new(Action::CertificateRevoke, Subject::Certificate)
         .with("certificates", numbers.len())
         .with("sha256", digest)
-        .with("reason", reason)
+        .with("reason", reason);
+    let deed = Deed { entity: shared(rows.iter().map(|row| row.opt_int("entity_id"))).flatten().map(EntityId), ..deed };
+    let devices = rows.iter().map(|row| row.opt_int("agent_id").map(|_| row.text("serial")));
+    match shared(devices).flatten() {
+        Some(serial) => deed.with_serial(&serial),
+        None => deed,
+    }
+}
+
+/// What all of them are.
+fn shared<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.all(|it| it == first).then_some(first)
 }
 
 /// The agent is gone, and what we signed for it with it.
