@@ -15,6 +15,7 @@ use zeroize::Zeroize;
 
 mod audit;
 mod certificates;
+mod complaint;
 mod http;
 mod limits;
 mod log;
@@ -29,6 +30,8 @@ pub use log::{Log, LogFormat};
 pub use mail::{Mail, MailTls};
 pub use mqtt::Mqtt;
 
+/// Of variables that are settings.
+const PREFIX: &str = "MDMQ_";
 /// Variables with our prefix that are no settings: the file with the settings, and where and as whom the command line asks a server.
 const OF_THE_COMMAND_LINE: [&str; 3] = ["config", "server", "token_file"];
 
@@ -270,10 +273,18 @@ impl Config {
             let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
             figment = figment.merge(Toml::string(&text));
         }
+        let source = |key: &[String]| {
+            let variable = format!("{PREFIX}{}", key.join("__").to_uppercase());
+            let is_set = !key.is_empty() && std::env::vars_os().any(|(name, _)| name.eq_ignore_ascii_case(&variable));
+            match file {
+                Some(file) if !is_set => file.display().to_string(),
+                _ => format!("the variable {variable}"),
+            }
+        };
         figment
-            .merge(Env::prefixed("MDMQ_").ignore(&OF_THE_COMMAND_LINE).split("__"))
+            .merge(Env::prefixed(PREFIX).ignore(&OF_THE_COMMAND_LINE).split("__"))
             .extract()
-            .map_err(|e| e.to_string())
+            .map_err(|e| complaint::sentence(e, source))
     }
 
     /// Settings that cannot work (`Err`) or are legal but unwise (`Ok` with sentences).
@@ -323,10 +334,17 @@ impl Config {
         if self.mail.is_on() && self.http.public_url.starts_with("http://localhost") {
             unwise.push("http.public_url is localhost: links in mails will work on this machine only".into());
         }
-        if !self.mqtt.tcp_listen.is_empty() && !self.mqtt.tcp_listen.starts_with("127.") {
+        if is_open(&self.mqtt.tcp_listen) {
             unwise.push("mqtt.tcp_listen lets passwords travel in clear text; keep it inside a trusted network".into());
         }
-        if !self.admin.listen.starts_with("127.") && !self.admin.listen.starts_with("[::1]") {
+        if is_open(&self.http.listen) && self.http.trusted_proxies.is_empty() {
+            unwise.push(
+                "http.listen is reachable from other machines in clear text, tokens and passwords included; prefer \
+                 http.tls_listen, or a reverse proxy that http.trusted_proxies names"
+                    .into(),
+            );
+        }
+        if is_open(&self.admin.listen) {
             unwise.push("admin.listen is reachable from other machines without TLS".into());
         }
         if self.mqtt.public_host == "localhost" {
@@ -358,6 +376,11 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a listener is on, for other machines too.
+fn is_open(listen: &str) -> bool {
+    !listen.is_empty() && !listen.starts_with("127.") && !listen.starts_with("[::1]")
 }
 
 #[cfg(test)]

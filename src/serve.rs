@@ -37,6 +37,7 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     net::{
+        brought,
         conn::Homes,
         listener,
         threads::Threads,
@@ -61,9 +62,10 @@ const TEND_PAUSE: Duration = Duration::from_millis(500);
 /// One sentence about what keeps the server from starting.
 pub async fn run(mut config: Config) -> Result<(), String> {
     start_log(&config);
-    let mut unwise = config.check()?;
+    let mut unwise = check(&config)?;
     let data_dir = DataDir::open(&config.data_dir).map_err(|e| e.to_string())?;
-    unwise.extend(check_secrets(&config, &data_dir)?);
+    // Our own keys that others can read are no secrets: better not to start than to go on with them.
+    data_dir.check_secrets().map_err(|e| e.to_string())?;
     unwise.extend(check_user(rustix::process::geteuid()));
     let _lock = data_dir.lock().map_err(|e| e.to_string())?;
     // The signals are caught before anybody is told that the server runs.
@@ -107,12 +109,20 @@ pub async fn run(mut config: Config) -> Result<(), String> {
     shut_down(&flows, &stopping, tasks).await
 }
 
-/// Our own keys that others can read are no secrets: better not to start than to go on with them. Files that the operator brought follow
-/// his rules: he is told.
-fn check_secrets(config: &Config, data_dir: &DataDir) -> Result<Vec<String>, String> {
-    data_dir.check_secrets().map_err(|e| e.to_string())?;
-    let brought = [&config.mqtt.key_file, &config.mail.credentials_file].into_iter().filter(|it| !it.is_empty());
-    Ok(brought.filter_map(|it| check_private(Path::new(it), NOT_OTHERS).err()).map(|e| e.to_string()).collect())
+/// Settings and the files that they name: what keeps the server from starting (`Err`), and what is unwise.
+///
+/// # Errors
+/// One sentence that names the setting.
+pub fn check(config: &Config) -> Result<Vec<String>, String> {
+    let mut unwise = config.check()?;
+    unwise.extend(brought::check(config)?);
+    Mailer::open(&config.mail)?;
+    // Files that the operator brought follow his rules: he is told.
+    let secrets = [("mqtt.key_file", &config.mqtt.key_file), ("mail.credentials_file", &config.mail.credentials_file)];
+    for (key, file) in secrets.into_iter().filter(|(_, file)| !file.is_empty()) {
+        unwise.extend(check_private(Path::new(file), NOT_OTHERS).err().map(|e| format!("{key}: {e}")));
+    }
+    Ok(unwise)
 }
 
 /// Root is more than anything here needs. Containers know no other user, so it is no reason not to start.

@@ -61,9 +61,34 @@ fn a_level_of_the_log_that_would_print_nothing_is_refused() {
 fn an_unknown_key_is_an_error_that_names_it() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("server.toml");
-    std::fs::write(&file, "[mqtt]\ntsl_listen = \"\"\n").unwrap();
-    assert!(Config::load(Some(&file)).unwrap_err().contains("tsl_listen"));
+    let name = file.display();
+    let check = |text: &str, expected: &str| {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(Config::load(Some(&file)).unwrap_err(), format!("{name}: {expected}"));
+    };
+    check("[mqtt]\ntsl_listen = \"\"\n", "there is no setting mqtt.tsl_listen; did you mean mqtt.tls_listen?");
+    check("[mtqq]\n", "there is no setting mtqq; did you mean mqtt?");
+    check("[mqtt]\nfoo = 1\n", "there is no setting mqtt.foo");
+    check("[mqtt]\npublic_port = \"x\"\n", "mqtt.public_port is string \"x\", but must be u16");
+    check("[log]\nformat = \"xml\"\n", "log.format = \"xml\" must be one of text, json");
+    std::fs::write(&file, "[database]\nurl = \"postgres://mdmq:hunter2@db\n").unwrap();
+    let said = Config::load(Some(&file)).unwrap_err();
+    assert!(said.contains("line 2") && !said.contains("hunter2") && !said.contains('\n'), "{said}");
     assert!(Config::load(Some(&home.path().join("none"))).unwrap_err().contains("cannot read"));
+}
+
+#[test]
+fn what_others_can_read_on_the_way_is_unwise() {
+    let unwise = |change: &dyn Fn(&mut Config)| {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().unwrap().iter().any(|it| it.starts_with("http.listen"))
+    };
+    assert!(unwise(&|_| {}));
+    assert!(!unwise(&|it| it.http.listen = "127.0.0.1:8080".into()));
+    assert!(!unwise(&|it| it.http.listen = "[::1]:8080".into()));
+    assert!(!unwise(&|it| it.http.listen.clear()));
+    assert!(!unwise(&|it| it.http.trusted_proxies = vec!["10.0.0.1".into()]), "it is TLS up to there");
 }
 
 #[test]

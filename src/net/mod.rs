@@ -1,5 +1,6 @@
 //! The edge towards the sockets: MQTT connections in, flows out. Waits a lot and decides little.
 
+pub mod brought;
 pub mod conn;
 pub mod handshake;
 pub mod listener;

@@ -224,16 +224,7 @@ fn clients(
         lists.extend(foreign::read(&authority.crl_file())?);
     }
     if !settings.client_ca_file.is_empty() {
-        let file = Path::new(&settings.client_ca_file);
-        let certificates = chain(file)?;
-        if certificates.is_empty() {
-            return Err(unusable(file, &"it holds no certificate"));
-        }
-        trusted.extend(certificates.iter().cloned());
-        for certificate in certificates {
-            anchors.push(Anchor::read(&certificate)?);
-            roots.add(certificate).map_err(|e| unusable(file, &e))?;
-        }
+        trusted.extend(add_authorities(Path::new(&settings.client_ca_file), &mut roots, &mut anchors)?);
         for file in &settings.client_crl_files {
             lists.extend(foreign::read(Path::new(file))?);
         }
@@ -250,6 +241,35 @@ fn clients(
     let reader = Some(Arc::new(Reader::new(settings, ours, anchors.clone())));
     let verifier = Arc::new(Bounded { inner: builder.build().map_err(internal)?, anchors });
     Ok(Clients { verifier, trusted, reader })
+}
+
+/// Trusts the authorities in a file.
+///
+/// # Errors
+/// It cannot be read, or not all of it can be used.
+pub(super) fn add_authorities(
+    file: &Path,
+    roots: &mut RootCertStore,
+    anchors: &mut Vec<Anchor>,
+) -> Result<Vec<CertificateDer<'static>>, CertsError> {
+    let certificates = chain(file)?;
+    if certificates.is_empty() {
+        return Err(unusable(file, &"it holds no certificate"));
+    }
+    for certificate in &certificates {
+        anchors.push(Anchor::read(certificate)?);
+        roots.add(certificate.clone()).map_err(|e| unusable(file, &e))?;
+    }
+    Ok(certificates)
+}
+
+/// Whether a server could shake hands with this chain and key.
+///
+/// # Errors
+/// As for [`Tls::open`].
+pub(super) fn try_out(chain_file: &Path, key_file: &Path) -> Result<(), CertsError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    load(&provider, chain_file, key_file, no_clients(), ticketer()?).map(drop)
 }
 
 fn load(
