@@ -238,6 +238,25 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), DataDirError> {
     write().map_err(|e| failed("cannot write", path, &e))
 }
 
+/// Makes an empty file that only its owner can read: whoever the directory belongs to, as for [`write_private`].
+///
+/// # Errors
+/// There is something of this name already, or it cannot be made.
+pub fn make_private(path: &Path) -> Result<File, DataDirError> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let make = || {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        give_to_owner(&file, &fs::metadata(directory)?)?;
+        Ok(file)
+    };
+    make().map_err(|e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            DataDirError(format!("{} is there already: name a new file, nothing is overwritten", path.display()))
+        }
+        _ => failed("cannot write", path, &e),
+    })
+}
+
 /// Gives a file to the owner of its directory, where we may: anybody but root keeps what he writes.
 fn give_to_owner(file: &File, directory: &fs::Metadata) -> std::io::Result<()> {
     let is = file.metadata()?;

@@ -1,17 +1,14 @@
 //! `mdmq agent` and `mdmq command`.
 
-use std::{
-    io::{BufRead, IsTerminal, Write},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Done, Failure, Place,
     api::{Api, query},
+    sure::sure,
     tenants::{list, one},
 };
 
@@ -51,12 +48,15 @@ pub enum Agent {
     /// Forget an agent that will never come back; its computer is kept
     Remove(Which),
     /// Put an agent into another fleet of its entity, or into another entity; its topic stays what it was
-    #[command(after_help = "Examples:\n  mdmq agent move AZERTY --fleet 3\n  mdmq agent move AZERTY --to-entity 77")]
+    #[command(
+        after_help = "Examples:\n  mdmq agent move AZERTY --fleet 3\n  mdmq agent move AZERTY --to-entity 77",
+        group = ArgGroup::new("whither").required(true).multiple(true).args(["fleet", "to_entity"])
+    )]
     Move {
         #[command(flatten)]
         which: Which,
         /// The fleet's number
-        #[arg(long, value_name = "ID", required_unless_present = "to_entity")]
+        #[arg(long, value_name = "ID")]
         fleet: Option<i64>,
         /// The entity to move to; without --fleet into its default fleet
         #[arg(long, value_name = "N")]
@@ -73,12 +73,13 @@ pub enum Agent {
     Lock(Wish),
     /// Unlock the screen
     Unlock(Wish),
-    /// Erase the device
-    #[command(after_help = "Example:\n  mdmq agent wipe AZERTY --yes")]
+    /// Erase the device; asks first, because that cannot be taken back
+    #[command(after_help = "Without a terminal, or with --json, nobody can be asked: then it needs --yes.\n\n\
+                            Example:\n  mdmq agent wipe AZERTY --yes")]
     Wipe {
         #[command(flatten)]
         wish: Wish,
-        /// Do not ask again
+        /// Do not ask
         #[arg(long)]
         yes: bool,
     },
@@ -94,9 +95,9 @@ pub enum Agent {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("device").required(true).multiple(true).args(["serial", "id"]))]
 pub struct Which {
     /// The device's serial
-    #[arg(required_unless_present = "id")]
     serial: Option<String>,
     /// The tenant, where several have a device with this serial
     #[arg(long, value_name = "N")]
@@ -184,9 +185,8 @@ pub async fn agent(verb: Agent, place: &Place) -> Done {
             one(&api.delete(&format!("/agents/{id}/unenrollment")).await?, place)
         }
         Agent::Wipe { wish, yes } => {
-            if !yes && !place.json && std::io::stdin().is_terminal() {
-                confirm(&wish.which)?;
-            }
+            let name = wish.which.name();
+            sure(yes, &format!("this erases everything on {name}"), &name, place)?;
             wish.send("wipe", &api, place).await
         }
     }
@@ -214,6 +214,11 @@ pub async fn command(verb: Command, place: &Place) -> Done {
 }
 
 impl Which {
+    /// As it was typed.
+    fn name(&self) -> String {
+        self.serial.clone().or(self.id.map(|it| it.to_string())).unwrap_or_default()
+    }
+
     /// The one agent that is meant.
     async fn find(&self, api: &Api) -> Result<Value, Failure> {
         if let Some(id) = self.id {
@@ -250,15 +255,6 @@ impl Wish {
 fn ambiguous(serial: &str, several: &[Value]) -> String {
     let which: Vec<String> = several.iter().map(|it| format!("--id {} in entity {}", it["id"], it["entity"])).collect();
     format!("{} agents have the serial {serial}; say which with --entity or --id: {}", several.len(), which.join(", "))
-}
-
-fn confirm(which: &Which) -> Done {
-    let name = which.serial.clone().or(which.id.map(|it| it.to_string())).unwrap_or_default();
-    eprint!("This erases everything on {name}. Type its serial to go on: ");
-    std::io::stderr().flush()?;
-    let mut typed = String::new();
-    std::io::stdin().lock().read_line(&mut typed)?;
-    if typed.trim() == name { Ok(()) } else { Err(Failure("not wiped".into())) }
 }
 
 async fn import(api: &Api, file: &PathBuf, place: &Place) -> Done {

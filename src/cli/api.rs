@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use reqwest::{
-    Body, Client, Method,
+    Body, Client, Method, StatusCode, header,
     multipart::{Form, Part},
 };
 use serde_json::Value;
@@ -26,7 +26,8 @@ pub struct Api {
     client: Client,
     base: String,
     token: String,
-    data_dir: String,
+    /// Where the server was found; `None`: it was named.
+    data_dir: Option<String>,
 }
 
 impl Api {
@@ -40,7 +41,7 @@ impl Api {
         };
         let directory = DataDir::at(&place.data_dir);
         let base = match &place.server {
-            Some(server) => server.trim_end_matches('/').to_owned(),
+            Some(server) => base_named(server)?,
             None => directory.read_ports()?.and_then(base_of).ok_or_else(never)?,
         };
         let token = match &place.token_file {
@@ -48,9 +49,15 @@ impl Api {
                 let text = std::fs::read_to_string(file);
                 text.map_err(|e| Failure(format!("cannot read {}: {e}", file.display())))?.trim().to_owned()
             }
-            None => directory.stored_admin_token()?.ok_or_else(never)?,
+            None => directory.stored_admin_token()?.ok_or_else(|| match &place.server {
+                Some(server) => {
+                    Failure(format!("{server} wants an admin token: name its file with --admin-token-file"))
+                }
+                None => never(),
+            })?,
         };
         let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let data_dir = place.server.is_none().then_some(data_dir);
         Ok(Self { client, base, token, data_dir })
     }
 
@@ -125,18 +132,56 @@ impl Api {
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let body: Value =
-            response.json().await.map_err(|_| Failure(format!("the server answered {status} without JSON")))?;
-        if status.is_success() { Ok(body) } else { Err(Failure(complaint(&body))) }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let wait = response.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok());
+            return Err(Failure(banned(wait)));
+        }
+        let foreign = || {
+            let base = &self.base;
+            Failure(format!(
+                "{base} answers {status}, but not as the admin API does (admin.listen, by default port 8081)"
+            ))
+        };
+        let body: Value = response.json().await.map_err(|_| foreign())?;
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(complaint(&body).map_or_else(foreign, Failure)),
+        }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         if error.is_timeout() {
             return Failure(format!("the server at {} did not answer in time", self.base));
         }
-        let Self { base, data_dir, .. } = self;
-        Failure(format!("cannot reach the server at {base}: is `mdmq serve` running with --data-dir {data_dir}?"))
+        let (base, cause) = (&self.base, innermost(error));
+        let hint = self.data_dir.as_ref().map(|it| format!(": is `mdmq serve` running with --data-dir {it}?"));
+        Failure(format!("cannot reach the server at {base} ({cause}){}", hint.unwrap_or_default()))
     }
+}
+
+/// The base that was typed.
+fn base_named(server: &str) -> Result<String, Failure> {
+    let is_whole = |scheme| server.get(..str::len(scheme)).is_some_and(|it| it.eq_ignore_ascii_case(scheme));
+    if ["http://", "https://"].into_iter().any(is_whole) {
+        return Ok(server.trim_end_matches('/').to_owned());
+    }
+    Err(Failure(format!("--server {server} lacks http:// or https:// at its beginning")))
+}
+
+/// What is below all that wraps it.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn banned(wait: Option<&str>) -> String {
+    let until = wait.map_or("for a while".to_owned(), |it| format!("for another {it} s"));
+    format!(
+        "the admin token is wrong, as too many before it were: this address is banned {until} (a right token gets in)"
+    )
 }
 
 /// Where the server that last started on the directory has its admin API.
@@ -191,14 +236,15 @@ pub fn query(wishes: &[(&str, Option<String>)]) -> String {
     if joined.is_empty() { joined } else { format!("?{joined}") }
 }
 
-fn complaint(body: &Value) -> String {
-    let mut text = body["error"].as_str().unwrap_or("the server refused without a reason").to_owned();
+/// Why the admin API refused; `None`: this is none of its answers.
+fn complaint(body: &Value) -> Option<String> {
+    let mut text = body["error"].as_str()?.to_owned();
     for line in body["lines"].as_array().into_iter().flatten() {
         let column =
             line["column"].as_str().filter(|it| !it.is_empty()).map(|it| format!(", {it}")).unwrap_or_default();
         text.push_str(&format!("\n  line {}{column}: {}", line["line"], line["error"].as_str().unwrap_or_default()));
     }
-    text
+    Some(text)
 }
 
 #[cfg(test)]
@@ -215,6 +261,15 @@ mod tests {
     fn bad_lines_are_listed_below_the_complaint() {
         let body =
             serde_json::json!({ "error": "nothing", "lines": [{ "line": 3, "column": "serial", "error": "empty" }] });
-        assert_eq!(complaint(&body), "nothing\n  line 3, serial: empty");
+        assert_eq!(complaint(&body).as_deref(), Some("nothing\n  line 3, serial: empty"));
+        assert_eq!(complaint(&serde_json::json!(["ERROR", "of the agents' API"])), None);
+    }
+
+    #[test]
+    fn a_server_is_named_with_its_scheme() {
+        assert_eq!(base_named("HTTP://h:1/").unwrap(), "HTTP://h:1");
+        for bare in ["127.0.0.1:8081", "h", "é", ""] {
+            assert!(base_named(bare).unwrap_err().0.contains("lacks http:// or https://"), "{bare}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `mdmq audit` and `mdmq token`.
 
 use std::{
-    io::{BufWriter, Write},
+    io::{ErrorKind, Write},
     path::PathBuf,
 };
 
@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use super::{
     Done, Failure, Place,
     api::{Api, query, quoted},
+    secret_file::kept_in,
     show,
     tenants::{list, one},
 };
-use crate::{clock::Clock, datadir::write_private};
+use crate::clock::Clock;
 
 /// Entries that one request brings.
 const PAGE: usize = 1000;
@@ -133,9 +134,10 @@ async fn verify(api: &Api, place: &Place) -> Done {
         None if place.json => Ok(()),
         None => {
             let (entries, head) = (&found["entries"], &found["head"]);
-            println!("the audit holds: {entries} entries up to {}, hash {}", head["number"], show::cell(&head["hash"]));
+            let (number, hash) = (&head["number"], show::cell(&head["hash"]));
+            show::say(&format!("the audit holds: {entries} entries up to {number}, hash {hash}\n"));
             if found["forgotten_until"] != 0 {
-                println!("those up to {} were forgotten, as configured", found["forgotten_until"]);
+                show::say(&format!("those up to {} were forgotten, as configured\n", found["forgotten_until"]));
             }
             if let Some(why) = found["unchecked"].as_str() {
                 println!("whether the last ones were cut off cannot be told: {why}");
@@ -146,25 +148,31 @@ async fn verify(api: &Api, place: &Place) -> Done {
 }
 
 async fn export(api: &Api, since: Option<String>, mut after: i64, format: Format) -> Done {
-    let mut out = BufWriter::new(std::io::stdout());
-    if format == Format::Csv {
-        writeln!(out, "{}", COLUMNS.join(","))?;
-    }
+    let mut page = if format == Format::Csv { format!("{}\n", COLUMNS.join(",")).into_bytes() } else { Vec::new() };
     loop {
         let asked =
             query(&[("after", Some(after.to_string())), ("since", since.clone()), ("limit", Some(PAGE.to_string()))]);
         let found = api.get(&format!("/audit{asked}")).await?;
-        let Some(entries) = found.as_array().filter(|it| !it.is_empty()) else { break };
+        let entries = found.as_array().map(Vec::as_slice).unwrap_or_default();
         for entry in entries {
             match format {
-                Format::Jsonl => writeln!(out, "{entry}")?,
-                Format::Csv => out.write_all(&csv_row(entry)?)?,
+                Format::Jsonl => writeln!(page, "{entry}")?,
+                Format::Csv => page.extend(csv_row(entry)?),
             }
             after =
                 entry["number"].as_i64().ok_or_else(|| Failure("the server sent an entry without number".into()))?;
         }
+        let mut out = std::io::stdout();
+        match out.write_all(&page).and_then(|()| out.flush()) {
+            // `mdmq audit export | head` has what it wants.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        page.clear();
     }
-    Ok(out.flush()?)
 }
 
 fn csv_row(entry: &Value) -> Result<Vec<u8>, Failure> {
@@ -203,7 +211,7 @@ pub enum Token {
         /// It ends by itself after so many days [default: never]
         #[arg(long, value_name = "N")]
         days: Option<u32>,
-        /// Write the token to this file instead of the terminal
+        /// Write the token to this new file instead of the terminal
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -247,14 +255,7 @@ pub async fn token(verb: Token, place: &Place) -> Done {
                 Role::Administrator => "administrator",
             };
             let body = json!({ "name": name, "role": role, "entity": entity, "days": days });
-            let mut made = api.post("/tokens", &body).await?;
-            if let Some(file) = out {
-                let token = made["token"].as_str().ok_or_else(|| Failure("the server sent no token".into()))?;
-                write_private(&file, token.as_bytes())?;
-                made["token"] = Value::Null;
-                made["token_file"] = json!(file.display().to_string());
-            }
-            one(&made, place)
+            one(&kept_in(out, "token", "token_file", api.post("/tokens", &body)).await?, place)
         }
         Token::Remove { name } => one(&api.delete(&format!("/tokens/{}", quoted(&name))).await?, place),
     }

@@ -1,15 +1,16 @@
 //! `mdmq certs`: the authority and the server's certificate are files of the data directory, whether a server runs or not;
 //! certificates of devices are asked of the running server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
-use serde_json::json;
+use clap::{ArgGroup, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
-    Done, Place,
+    Done, Failure, Place,
     api::{Api, query, quoted},
     ask, show,
+    sure::sure,
     tenants::{list, one},
 };
 use crate::{
@@ -22,10 +23,13 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Certs {
     /// What the authority and the server's certificate say, or everything about a certificate of a device
-    #[command(after_help = "Examples:\n  mdmq certs show --json\n  mdmq certs show AZERTY")]
+    #[command(after_help = "Examples:\n  mdmq certs show --config /etc/mdmq/server.toml\n  mdmq certs show AZERTY")]
     Show {
         /// The number of a certificate, or the serial of a device
         serial: Option<String>,
+        /// Settings that may name a certificate of the server's from elsewhere
+        #[arg(long, env = "MDMQ_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Certificates of devices, the latest first
     #[command(after_help = "Examples:\n  mdmq certs list --serial AZERTY\n  mdmq certs list --expiring-days 14")]
@@ -34,7 +38,7 @@ pub enum Certs {
         #[arg(long)]
         serial: Option<String>,
         /// Only in this state
-        #[arg(long, value_parser = ["valid", "superseded", "revoked"])]
+        #[arg(long, value_parser = ["valid", "superseded", "revoked", "ended"])]
         state: Option<String>,
         /// Only those that are taken now and end within so many days
         #[arg(long, value_name = "DAYS")]
@@ -42,16 +46,23 @@ pub enum Certs {
     },
     /// Revoke a certificate, or all of a device; connections that came in with them close at once
     #[command(
-        after_help = "Examples:\n  mdmq certs revoke 4F:1A:…\n  mdmq certs revoke AZERTY --reason key_compromise\n  \
-                      mdmq certs revoke --all"
+        after_help = "With --all it asks first. Without a terminal, or with --json, nobody can be asked: then it needs --yes.\n\n\
+                      Examples:\n  mdmq certs revoke 4F:1A:…\n  mdmq certs revoke AZERTY --reason key_compromise\n  \
+                      mdmq certs revoke --all --yes",
+        group = ArgGroup::new("which").required(true).args(["serial", "all"])
     )]
     Revoke {
         /// The number of the certificate, or the serial of the device
-        #[arg(required_unless_present = "all")]
         serial: Option<String>,
+        /// The tenant (as `certs list` shows it), where several have a device with this serial
+        #[arg(long, value_name = "N", conflicts_with = "all")]
+        entity: Option<i64>,
         /// Everything that the built-in authority signed for devices, because its key is in other hands
-        #[arg(long, conflicts_with = "serial")]
+        #[arg(long)]
         all: bool,
+        /// Do not ask
+        #[arg(long, requires = "all")]
+        yes: bool,
         /// Why, for the revocation list [default: unspecified, with --all ca_compromise]
         #[arg(long, value_parser = ["unspecified", "key_compromise", "ca_compromise", "affiliation_changed", "superseded",
             "cessation_of_operation", "privilege_withdrawn"])]
@@ -89,8 +100,8 @@ pub enum Certs {
 
 pub fn run(verb: Certs, place: &Place) -> Done {
     match verb {
-        Certs::List { .. } | Certs::Revoke { .. } | Certs::Show { serial: Some(_) } => ask(of_devices(verb, place)),
-        Certs::Show { serial: None } | Certs::Ca | Certs::Rotate { .. } | Certs::IssueServer { .. } => {
+        Certs::List { .. } | Certs::Revoke { .. } | Certs::Show { serial: Some(_), .. } => ask(of_devices(verb, place)),
+        Certs::Show { serial: None, .. } | Certs::Ca | Certs::Rotate { .. } | Certs::IssueServer { .. } => {
             files(verb, place)
         }
     }
@@ -111,24 +122,72 @@ async fn of_devices(verb: Certs, place: &Place) -> Done {
                 ("agent", "AGENT"),
                 ("state", "STATE"),
                 ("ends_at", "ENDS"),
+                ("issuer", "ISSUER"),
                 ("reason", "REASON"),
             ];
-            list(&found, &columns, "no certificates", place)
+            list(&if place.json { found } else { with_short_issuers(found) }, &columns, "no certificates", place)
         }
-        Certs::Revoke { serial, reason, .. } => {
-            let which = serial.map_or_else(String::new, |it| format!("/{}", quoted(&it)));
-            one(&api.delete(&format!("/certificates{which}{}", query(&[("reason", reason)]))).await?, place)
+        Certs::Revoke { serial, entity, yes, reason, .. } => {
+            let which = serial.as_ref().map_or_else(String::new, |it| format!("/{}", quoted(it)));
+            if serial.is_none() {
+                sure(yes, "this ends all certificates that devices got here", "all", place)?;
+            }
+            let wishes = query(&[("entity", entity.map(|it| it.to_string())), ("reason", reason)]);
+            let done = api.delete(&format!("/certificates{which}{wishes}")).await?;
+            if !place.json && [json!([]), json!(0)].contains(&done["revoked"]) {
+                show::say("there was nothing left to revoke\n");
+                return Ok(());
+            }
+            one(&done, place)
         }
-        Certs::Show { serial } => {
+        Certs::Show { serial, .. } => {
             let found = api.get(&format!("/certificates/{}", quoted(&serial.unwrap_or_default()))).await?;
-            if place.json {
-                show::json(&found);
-            } else {
-                found.as_array().into_iter().flatten().for_each(show::members);
+            match found {
+                Value::Array(found) if !place.json => found.into_iter().for_each(print_whole),
+                found => show::json(&found),
             }
             Ok(())
         }
         Certs::Ca | Certs::Rotate { .. } | Certs::IssueServer { .. } => Ok(()), // were run by `run`
+    }
+}
+
+/// The members of a certificate, and itself as a block that can be copied.
+fn print_whole(mut certificate: Value) {
+    let pem = certificate.as_object_mut().and_then(|it| it.remove("pem"));
+    show::members(&certificate);
+    // Our authority wrote it; what is in it steers no terminal.
+    let lines = pem.as_ref().and_then(Value::as_str).unwrap_or_default().lines();
+    lines.for_each(|line| show::say(&format!("{}\n", show::cell(&line.into()))));
+    show::say("\n");
+}
+
+/// The common names of authorities alone: that is how people tell them apart.
+fn with_short_issuers(mut certificates: Value) -> Value {
+    for certificate in certificates.as_array_mut().into_iter().flatten() {
+        certificate["issuer"] = certificate["issuer"].as_str().map(short).unwrap_or_default().into();
+    }
+    certificates
+}
+
+fn short(issuer: &str) -> &str {
+    let name = issuer.split(", ").find_map(|part| part.strip_prefix("CN="));
+    name.unwrap_or(issuer)
+}
+
+/// The authority of the data directory, or why it cannot be looked at.
+fn existing(place: &Place) -> Result<Authority, Failure> {
+    let file = place.data_dir.join("certs/ca.pem");
+    match file.metadata() {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            let name = file.display();
+            Err(Failure(format!("cannot read {name}: {e}; the authority belongs to the account that runs the server")))
+        }
+        Err(_) if place.server.is_some() => Err(Failure(format!(
+            "the authority is a file of the server's data directory, which --server does not reach, and {} has none",
+            place.data_dir.display()
+        ))),
+        _ => Ok(Authority::existing(&place.data_dir)?),
     }
 }
 
@@ -141,7 +200,7 @@ fn files(verb: Certs, place: &Place) -> Done {
             DataDir::open(&place.data_dir)?;
             Authority::open(&place.data_dir, now)?
         }
-        _ => Authority::existing(&place.data_dir)?,
+        _ => existing(place)?,
     };
     match verb {
         Certs::Ca => {
@@ -154,19 +213,30 @@ fn files(verb: Certs, place: &Place) -> Done {
                 (_, true) => authority.retire_former()?,
                 _ => authority.prepare_next(now)?,
             }
-            overview(&authority, place)?;
+            overview(&authority, authority.server_file(), place)?;
         }
         Certs::IssueServer { config } => {
             authority.issue_server(&server_names(&Config::load(config.as_deref())?), now)?;
-            overview(&authority, place)?;
+            overview(&authority, authority.server_file(), place)?;
         }
-        Certs::Show { .. } => overview(&authority, place)?,
+        Certs::Show { config, .. } => overview(&authority, served(config.as_deref(), &authority)?, place)?,
         Certs::List { .. } | Certs::Revoke { .. } => {} // were run by `run`
     }
     Ok(())
 }
 
-fn overview(authority: &Authority, place: &Place) -> Done {
+/// The certificate that the settings serve: one from elsewhere, or that of the authority.
+fn served(config: Option<&Path>, authority: &Authority) -> Result<PathBuf, Failure> {
+    let config = match config {
+        Some(file) => Config::load(Some(file))?,
+        // The environment may hold settings of other programs' making; nobody named them.
+        None => Config::load(None).unwrap_or_default(),
+    };
+    let brought = config.mqtt.certificate_file;
+    Ok(if brought.is_empty() { authority.server_file() } else { brought.into() })
+}
+
+fn overview(authority: &Authority, server: PathBuf, place: &Place) -> Done {
     let row = |what: &str, is: Certificate, file: PathBuf| {
         json!({
             "certificate": what,
@@ -179,8 +249,8 @@ fn overview(authority: &Authority, place: &Place) -> Done {
     };
     let authorities = authority.authorities()?.into_iter();
     let mut all: Vec<_> = authorities.map(|(role, is)| row(role.as_str(), is, authority.certificate_file())).collect();
-    if authority.server_file().exists() {
-        all.push(row("server", describe(&authority.server_file())?, authority.server_file()));
+    if server.exists() || server != authority.server_file() {
+        all.push(row("server", describe(&server)?, server));
     }
     let all = all.into();
     if place.json {
@@ -190,4 +260,21 @@ fn overview(authority: &Authority, place: &Place) -> Done {
         show::table(&all, &columns, "no certificates");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_told_apart_by_their_common_names() {
+        for (issuer, name) in [
+            ("CN=mdmq private authority of 2026-11-24T04:44:35Z", "mdmq private authority of 2026-11-24T04:44:35Z"),
+            ("C=FR, O=Example, CN=Devices", "Devices"),
+            ("O=Example", "O=Example"),
+            ("", ""),
+        ] {
+            assert_eq!(short(issuer), name);
+        }
+    }
 }

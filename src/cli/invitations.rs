@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,9 +15,10 @@ use crate::qr;
 
 /// Whom to invite, and how.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whom").required(true).args(["email", "csv"]))]
 pub struct Invite {
     /// Whom
-    #[arg(long, value_name = "A@B", required_unless_present = "csv", conflicts_with = "csv")]
+    #[arg(long, value_name = "A@B")]
     email: Option<String>,
     /// Many at once: a file whose first line names the columns email and, if you like, entity, firstname, lastname, phone
     #[arg(long, value_name = "FILE")]

@@ -18,7 +18,9 @@ mod files;
 mod import;
 mod invitations;
 mod people;
+mod secret_file;
 mod show;
+mod sure;
 mod tasks;
 mod tenants;
 
@@ -198,19 +200,20 @@ fn run(line: Line) -> Done {
 }
 
 /// Runs what only talks HTTP, on this thread.
-fn ask(story: impl Future<Output = Done>) -> Done {
+fn ask<T>(story: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(story)
 }
 
 fn check_config(file: &Path, place: &Place) -> Done {
-    let unwise = Config::load(Some(file))?.check()?;
+    let config = Config::load(Some(file))?;
+    // What is checked may want to wait for something; nothing of it is started.
+    let unwise = ask(async { Ok(crate::serve::check(&config)) })?;
+    let unwise = unwise.map_err(|why| Failure(format!("{}: {why}", file.display())))?;
     if place.json {
         show::json(&serde_json::json!({ "ok": true, "unwise": unwise }));
     } else {
-        println!("{} works", file.display());
-        for sentence in unwise {
-            println!("  note: {sentence}");
-        }
+        show::say(&format!("{} works\n", file.display()));
+        unwise.iter().for_each(|sentence| show::say(&format!("  note: {sentence}\n")));
     }
     Ok(())
 }
@@ -235,6 +238,21 @@ mod tests {
             }
         }
         check(&Line::command());
+    }
+
+    #[test]
+    fn whoever_leaves_out_one_of_two_hears_of_both() {
+        for (line, both) in [
+            ("invite", "<--email <A@B>|--csv <FILE>>"),
+            ("task add --policy disableWifi --value 1", "<--fleet <ID>|--agent <SERIAL>>"),
+            ("certs revoke", "<SERIAL|--all>"),
+            ("agent show", "<SERIAL|--id <ID>>"),
+            ("agent move AZERTY", "<--fleet <ID>|--to-entity <N>>"),
+        ] {
+            let words = std::iter::once("mdmq").chain(line.split_whitespace());
+            let said = Line::try_parse_from(words).unwrap_err().to_string();
+            assert!(said.contains(both), "{line}: {said}");
+        }
     }
 
     fn usage(line: &str, is_fine: bool) {
@@ -308,6 +326,11 @@ mod tests {
         usage("certs revoke --all", true);
         usage("certs revoke 4f1a --all", false);
         usage("certs revoke", false);
+        usage("certs revoke AZERTY --entity 76", true);
+        usage("certs revoke --all --yes", true);
+        usage("certs revoke --all --entity 76", false);
+        usage("agent move AZERTY", false);
+        usage("agent show", false);
         usage("backup FILE", false);
     }
 }

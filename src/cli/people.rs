@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{
     Done, Failure, Place,
     api::{Api, quoted},
+    secret_file::kept_in,
     show,
     tenants::{list, one},
 };
-use crate::datadir::write_private;
 
 #[derive(Debug, Subcommand)]
 pub enum User {
@@ -65,7 +65,7 @@ pub enum User {
         /// End all tokens and sessions of the person instead, those in deeplinks too
         #[arg(long)]
         revoke: bool,
-        /// Write the token to this file instead of the terminal
+        /// Write the token to this new file instead of the terminal
         #[arg(long, value_name = "FILE", conflicts_with = "revoke")]
         token_file: Option<PathBuf>,
     },
@@ -181,14 +181,8 @@ pub async fn user(verb: User, place: &Place) -> Done {
         User::Remove { who } => api.delete(&path(&who)).await?,
         User::Token { who, revoke: true, .. } => api.delete(&format!("{}/tokens", path(&who))).await?,
         User::Token { who, token_file, .. } => {
-            let mut made = api.post(&format!("{}/tokens", path(&who)), &json!({})).await?;
-            if let Some(file) = token_file {
-                let token = made["user_token"].as_str().ok_or_else(|| Failure("the server sent no token".into()))?;
-                write_private(&file, token.as_bytes())?;
-                made["user_token"] = Value::Null;
-                made["token_file"] = json!(file.display().to_string());
-            }
-            made
+            let (path, nothing) = (format!("{}/tokens", path(&who)), json!({}));
+            kept_in(token_file, "user_token", "token_file", api.post(&path, &nothing)).await?
         }
     };
     if place.json { one(&answer, place) } else { one(&with_words(json!([answer]))[0], place) }

@@ -1,6 +1,6 @@
 //! `mdmq task` and `mdmq policy`.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
@@ -60,9 +60,10 @@ pub enum Task {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whose").required(true).args(["fleet", "agent"]))]
 pub struct For {
     /// The fleet's number
-    #[arg(long, value_name = "ID", required_unless_present = "agent", conflicts_with = "agent")]
+    #[arg(long, value_name = "ID")]
     fleet: Option<i64>,
     /// The device's serial
     #[arg(long, value_name = "SERIAL")]

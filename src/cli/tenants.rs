@@ -6,11 +6,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
-    Done, Failure, Place,
+    Done, Place,
     api::{Api, query, quoted},
+    secret_file::kept_in,
     show,
 };
-use crate::datadir::write_private;
 
 #[derive(Debug, Subcommand)]
 pub enum Entity {
@@ -155,7 +155,7 @@ pub enum Account {
         /// Only agents of this tenant and those below it
         #[arg(long, value_name = "N")]
         entity: Option<i64>,
-        /// Write the password to this file instead of the terminal
+        /// Write the password to this new file instead of the terminal
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
@@ -235,15 +235,7 @@ pub async fn account(verb: Account, place: &Place) -> Done {
         Account::Show { name } => api.get(&format!("/accounts/{}", quoted(&name))).await?,
         Account::Add { name, acl, entity, password_file } => {
             let body = json!({ "name": name, "acl": acl, "entity": entity });
-            let mut opened = api.post("/accounts", &body).await?;
-            if let Some(file) = password_file {
-                let password =
-                    opened["password"].as_str().ok_or_else(|| Failure("the server sent no password".into()))?;
-                write_private(&file, password.as_bytes())?;
-                opened["password"] = Value::Null;
-                opened["password_file"] = json!(file.display().to_string());
-            }
-            opened
+            kept_in(password_file, "password", "password_file", api.post("/accounts", &body)).await?
         }
         Account::Remove { name } => api.delete(&format!("/accounts/{}", quoted(&name))).await?,
     };

@@ -106,7 +106,7 @@ async fn a_bad_request_is_refused_with_a_reason_and_does_not_spend_the_invitatio
 
 #[tokio::test]
 async fn certificates_that_tls_cannot_verify_end_the_handshake() {
-    let server = Server::start().await;
+    let server = Server::with(&[("MDMQ_LOG__LEVEL", "mdmq=debug")]).await;
     let (_, good) = enrolled(&server, "AZERTY").await;
     let own = Ca::of(&server);
     let server_pem = fs::read_to_string(server.data_dir().join("certs/server.pem")).unwrap();
@@ -122,6 +122,11 @@ async fn certificates_that_tls_cannot_verify_end_the_handshake() {
         let tried = Client::new(&server, Some(&shown)).comes(&server).await;
         assert_eq!(tried.code(), NO_HANDSHAKE, "{what}");
     }
+    let failed = || -> Vec<String> {
+        server.log().lines().filter(|it| it.contains("TLS handshake failed")).map(str::to_owned).collect()
+    };
+    until("the log tells of each", async || failed().len() == 6).await;
+    assert!(failed().iter().all(|it| it.contains("peer.addr=127.0.0.1:")), "{:?}", failed());
     assert_eq!(Client::new(&server, Some(&good)).comes(&server).await.code(), 0);
     assert_eq!(server.agent("AZERTY").await["serial"], "AZERTY");
 }
@@ -153,6 +158,15 @@ async fn what_a_certificate_says_must_agree_with_the_registry_and_with_what_the_
     let forged = Ca::of(&server)
         .signs("OTHER", |it| it.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())]);
     assert_eq!(Client::new(&server, Some(&forged)).comes(&server).await.code(), NOT_AUTHORIZED);
+    // The log says which certificate it was, and why: such a client has no other name.
+    for (number, reason, times) in
+        [(shown.number(), "mismatch", 3), (shown.number(), "bad_password", 2), (forged.number(), "unknown", 1)]
+    {
+        let fields = format!("certificate=\"{number}\" reason=\"{reason}\"");
+        let told = |line: &&str| line.contains("refused a certificate peer.addr=127.0.0.1:") && line.contains(&fields);
+        assert_eq!(server.log().lines().filter(told).count(), times, "{fields}\n{}", server.log());
+    }
+    assert!(!server.log().contains(&phone.password) && !server.log().contains(&other.password));
     // Agents without a certificate go on as ever.
     assert_eq!(Client::new(&server, None).says(&server, &named("OTHER", Some(&other.password))).await.code(), 0);
     assert_eq!(Client::new(&server, None).comes(&server).await.code(), NOT_AUTHORIZED);
@@ -290,7 +304,7 @@ async fn a_stolen_authority_ends_everything_that_it_signed() {
     for shown in [&one, &two] {
         links.push(Client::new(&server, Some(shown)).comes(&server).await.link());
     }
-    let done = server.cli(&["certs", "revoke", "--all"]).await;
+    let done = server.cli(&["certs", "revoke", "--all", "--yes"]).await;
     assert_eq!((&done["revoked"], &done["reason"]), (&json!(2), &json!("ca_compromise")));
     let deeds = server.cli(&["audit", "list", "--action", "certificate.revoke"]).await;
     assert_eq!((rows(&deeds).len(), &rows(&deeds)[0]["detail"]["certificates"]), (1, &json!(2)), "one entry for all");

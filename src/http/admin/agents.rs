@@ -21,7 +21,7 @@ use crate::{
         administer::{AgentFilter, AgentView, BAD_LINES_MAX, CommandView},
     },
     ids::{AgentId, CommandId, EntityId, FleetId, MessageId},
-    mdm::audit::Subject,
+    mdm::{audit::Subject, rights::Scope},
     store::{
         items::Purpose,
         message_log::{MESSAGES_LISTED_MAX, MessageFilter, MessageView},
@@ -39,6 +39,12 @@ pub struct Wanted {
 }
 
 pub async fn list(State(flows): Here, who: Who, Query(wanted): Query<Wanted>) -> Result<Json<Vec<Value>>, Error> {
+    if let Some(entity) = wanted.entity {
+        must_be_seen(&who, entity)?;
+        if !flows.store.entity_is_within(entity, &Scope::Everything).await? {
+            return Err(Error::absent(format!("there is no entity {entity}")));
+        }
+    }
     let filter = AgentFilter { id: None, serial: wanted.serial, entity: wanted.entity, fleet: wanted.fleet };
     let found = flows.store.agents_like(&filter).await?;
     Ok(Json(found.iter().filter(|it| who.sees(it.entity)).map(|it| view(&flows, it)).collect()))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::Error,
-    who::{Who, must_be_seen},
+    who::{Who, whose},
 };
 use crate::{
     flows::{
@@ -46,7 +46,7 @@ pub async fn list_files(State(flows): Here, who: Who, Query(of): Query<OfEntity>
 
 pub async fn add_file(State(flows): Here, who: Who, parts: Parts) -> Made {
     let received = upload::read(&flows, parts?, files::filename).await?;
-    must_be_seen(&who, received.described.entity.unwrap_or(EntityId::ROOT))?;
+    whose(&who, received.described.entity)?;
     let file = flows.add_file(received.described, received.content).await??;
     Ok((StatusCode::CREATED, Json(file_view(&file))))
 }
@@ -90,7 +90,7 @@ pub async fn list_packages(
 
 pub async fn add_package(State(flows): Here, who: Who, parts: Parts) -> Made {
     let received = upload::read(&flows, parts?, files::package_filename).await?;
-    must_be_seen(&who, received.described.entity.unwrap_or(EntityId::ROOT))?;
+    whose(&who, received.described.entity)?;
     let package = flows.add_package(received.described, received.content).await??;
     Ok((StatusCode::CREATED, Json(package_view(&package))))
 }

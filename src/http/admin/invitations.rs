@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::Error,
-    who::{Who, must_be_seen},
+    who::{Who, whose},
 };
 use crate::{
     flows::{
@@ -74,10 +74,10 @@ pub async fn invite(
     body: Body<NewInvitation>,
 ) -> Result<(StatusCode, Json<Invited>), Error> {
     let Json(new) = body?;
-    must_be_seen(&who, EntityId(new.entity.unwrap_or_default()))?;
+    let entity = whose(&who, new.entity.map(EntityId))?;
     let wish = Wish {
         email: new.email,
-        entity: new.entity.unwrap_or_default(),
+        entity: entity.0,
         firstname: new.firstname,
         lastname: new.lastname,
         phone: new.phone,

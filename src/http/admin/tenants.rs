@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::Error,
-    who::{Who, must_be_seen},
+    who::{Who, must_be_seen, whose},
 };
 use crate::{
     flows::{
@@ -157,8 +157,7 @@ pub async fn add_fleet(
     body: Body<WantedFleet>,
 ) -> Result<(StatusCode, Json<Value>), Error> {
     let Json(new) = body?;
-    let entity = new.entity.unwrap_or(EntityId::ROOT);
-    must_be_seen(&who, entity)?;
+    let entity = whose(&who, new.entity)?;
     let is_recursive = new.is_recursive.unwrap_or_default();
     let name = new.name.trim().to_owned();
     let id = flows.add_fleet(NewFleet { entity, name: name.clone(), is_recursive }).await??;

@@ -219,6 +219,19 @@ pub fn must_be_seen(admin: &Admin, entity: EntityId) -> Result<(), Error> {
     if admin.sees(entity) { Ok(()) } else { Err(Error::absent(format!("there is no entity {entity}"))) }
 }
 
+/// The entity that something is added to: the root where none is named, which not every token is good for.
+pub fn whose(admin: &Admin, named: Option<EntityId>) -> Result<EntityId, Error> {
+    match named {
+        None if !admin.sees(EntityId::ROOT) => {
+            Err(Error::absent(format!("the token {} is not for entity 0: name its own (--entity)", admin.name)))
+        }
+        _ => {
+            let entity = named.unwrap_or(EntityId::ROOT);
+            must_be_seen(admin, entity).map(|()| entity)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -150,7 +150,7 @@ impl Server {
 
     /// `mdmq …` against this server, whatever comes of it.
     pub async fn cli_output(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(MDMQ);
+        let mut command = bare_command();
         command.args(arguments).env("MDMQ_DATA_DIR", self.data_dir()).stdin(Stdio::null());
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
@@ -297,16 +297,22 @@ pub async fn serve_and_fail(data_dir: &Path, settings: &[(&str, &str)]) -> (Opti
 
 fn spawn(data_dir: &Path, settings: &[(String, String)], arguments: &[&str]) -> Child {
     let append = |name: &str| File::options().create(true).append(true).open(data_dir.join(name)).unwrap();
-    let mut command = Command::new(MDMQ);
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MDMQ_")) {
-        command.env_remove(key);
-    }
+    let mut command = bare_command();
     command.arg("serve").args(arguments).env("MDMQ_DATA_DIR", data_dir);
     for listener in ["MQTT__TLS_LISTEN", "MQTT__TCP_LISTEN", "HTTP__LISTEN", "ADMIN__LISTEN"] {
         command.env(format!("MDMQ_{listener}"), "127.0.0.1:0");
     }
     command.envs(settings.iter().map(|(key, value)| (key, value)));
     command.stdin(Stdio::null()).stdout(append("stdout.txt")).stderr(append("stderr.txt")).spawn().unwrap()
+}
+
+/// The program without the settings of whoever runs the tests.
+pub fn bare_command() -> Command {
+    let mut command = Command::new(MDMQ);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MDMQ_")) {
+        command.env_remove(key);
+    }
+    command
 }
 
 fn printed(data_dir: &Path) -> String {
