@@ -49,7 +49,7 @@ the exit code is 1 if a device was lost or anything went wrong.
 
 Example, next to a running `mdmq serve`:
   mdmq simulate --agents 3 --keep      three devices that stay; see them with `mdmq agent list`, stop them with Ctrl-C
-  mdmq simulate --agents 1000 --clean  a load test that leaves nothing behind")]
+  mdmq simulate --agents 1000 --clean  a load test whose devices are removed at its end")]
 pub struct Args {
     /// How many devices.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=28_000))]
@@ -90,7 +90,7 @@ pub struct Args {
     /// Keep the devices connected after the summary, until Ctrl-C.
     #[arg(long, conflicts_with = "clean")]
     keep: bool,
-    /// Delete the agents at the end; without it they stay, shown offline.
+    /// Delete the agents at the end; without it they stay, shown offline. Invited people, invitations and commands stay in any case.
     #[arg(long)]
     clean: bool,
 }
