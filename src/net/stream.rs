@@ -52,7 +52,10 @@ impl Stream {
                 Stream::Plain(it) => Pin::new(it).poll_read(context, &mut buffer),
                 Stream::Tls(it) => Pin::new(it.as_mut()).poll_read(context, &mut buffer),
             };
-            read.map_ok(|()| take(buffer.filled()))
+            let taken = read.map_ok(|()| take(buffer.filled()));
+            // A password may be among them, and nobody may come by here for long.
+            buffer.filled_mut().fill(0);
+            taken
         })
     }
 

@@ -22,6 +22,7 @@ mod hostile;
 mod http;
 mod invitations;
 mod life;
+mod memory;
 mod message_log;
 mod metrics;
 mod move_in;
