@@ -16,7 +16,7 @@ use crate::{
     store::{
         StoreError, audit,
         enroll::AgentRow,
-        session::{self, Owner, Since, Terms},
+        session::{self, Opening, Owner, Proof, Since, Terms},
     },
 };
 
@@ -107,7 +107,8 @@ impl Flows {
     /// # Errors
     /// The database failed.
     pub async fn open_session(&self, user_token: &str) -> Result<Option<String>, StoreError> {
-        let question = session::token_owner(&self.secret_key.hash(user_token), self.clock.now());
+        let token_hash = self.secret_key.hash(user_token);
+        let question = session::token_owner(&token_hash, self.clock.now());
         let Some(row) = self.store.row(question).await? else { return Ok(None) };
         let Some(owner) = Owner::read(&row) else { return Ok(None) };
         let is_limited = row.opt_text("limited_to").is_some();
@@ -115,17 +116,17 @@ impl Flows {
             Owner::Person(person) if !is_limited => self.highest_terms(person).await?,
             _ => Terms::GUEST,
         };
-        self.open(owner, terms).await.map(Some)
+        self.open(owner, Proof::Token(token_hash), terms).await
     }
 
     /// Opens a session for whoever holds the first administrator's token.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn open_administrator_session(&self) -> Result<String, StoreError> {
+    pub async fn open_administrator_session(&self) -> Result<Option<String>, StoreError> {
         let person = self.store.built_in_administrator(self.clock.now()).await?;
         let terms = Terms { profile: Role::Administrator, limited_to: None, narrowed: None };
-        self.open(Owner::Person(person), terms).await
+        self.open(Owner::Person(person), Proof::Administrator, terms).await
     }
 
     /// Opens a session for a person with a password. `None`: wrong name or wrong password.
@@ -147,19 +148,23 @@ impl Flows {
                 return Ok(Err(crowded));
             }
         };
-        let Some(person) = person.filter(|_| verdict != Verdict::Wrong) else { return Ok(Ok(None)) };
-        if let (Verdict::Outdated(renewed), Some(outdated)) = (verdict, secret) {
-            self.store.renew_secret(person, outdated, renewed).await?;
+        let (Some(person), Some(mut secret)) = (person.filter(|_| verdict != Verdict::Wrong), secret) else {
+            return Ok(Ok(None));
+        };
+        if let Verdict::Outdated(renewed) = verdict {
+            self.store.renew_secret(person, secret, renewed.clone()).await?;
+            secret = renewed;
         }
         let terms = self.highest_terms(person).await?;
-        self.open(Owner::Person(person), terms).await.map(|it| Ok(Some(it)))
+        self.open(Owner::Person(person), Proof::Secret(secret), terms).await.map(Ok)
     }
 
-    async fn open(&self, owner: Owner, terms: Terms) -> Result<String, StoreError> {
+    /// `None`: what was presented is good no longer.
+    async fn open(&self, owner: Owner, proof: Proof, terms: Terms) -> Result<Option<String>, StoreError> {
         let now = self.clock.now();
         let token = secrets::api_token();
-        let (hash, since, max) =
-            (self.secret_key.hash(&token), self.sessions_that_hold(now), self.config.http.sessions_per_account_max);
+        let opening = Opening { owner, proof, token_hash: self.secret_key.hash(&token), terms };
+        let (since, max) = (self.sessions_that_hold(now), self.config.http.sessions_per_account_max);
         let person = if let Owner::Person(person) = owner { Some(person) } else { None };
         let by_staff = person.filter(|_| terms.profile.is_staff()).map(|person| {
             let by = Actor { kind: ActorKind::Person, name: person.to_string(), peer: audit::actor().peer };
@@ -167,15 +172,14 @@ impl Flows {
         });
         let story = self.store.write(move |tx| {
             Box::pin(async move {
-                session::open(tx, owner, &hash, now, since, max, terms).await?;
-                match by_staff {
-                    Some(deed) => audit::append(tx, deed).await,
-                    None => Ok(()),
+                let is_open = session::open(tx, &opening, now, since, max).await?;
+                if let Some(deed) = by_staff.filter(|_| is_open) {
+                    audit::append(tx, deed).await?;
                 }
+                Ok(is_open)
             })
         });
-        story.await?;
-        Ok(token.to_string())
+        Ok(story.await?.then(|| token.to_string()))
     }
 
     async fn highest_terms(&self, person: PersonId) -> Result<Terms, StoreError> {

@@ -11,7 +11,7 @@ use super::{
     db::{Row, Statement, Tx, Value},
 };
 
-/// API tokens of one person: one per invitation. The oldest ends when there are more.
+/// API tokens of one account, of which an invitation is one. The oldest ends when there are more.
 pub const TOKENS_PER_PERSON_MAX: i64 = 1000;
 
 /// Whose token or session it is.
@@ -31,6 +31,15 @@ impl Owner {
         match self {
             Owner::Person(id) | Owner::Invited(id, _) => ("person_id", Value::Int(Some(id.0))),
             Owner::Agent(id) => ("agent_id", Value::Int(Some(id.0))),
+        }
+    }
+
+    /// What is counted as one account's: with a deeplink nobody pushes out what its person has elsewhere.
+    fn own(self) -> (&'static str, Value) {
+        match self {
+            Owner::Person(id) => ("person_id = $1 and invitation_id is null", Value::Int(Some(id.0))),
+            Owner::Invited(_, invitation) => ("invitation_id = $1", Value::Int(Some(invitation.0))),
+            Owner::Agent(id) => ("agent_id = $1", Value::Int(Some(id.0))),
         }
     }
 
@@ -140,33 +149,68 @@ async fn insert_token(
             "insert into api_token (token_hash, {column}, created_at, limited_to, invitation_id) values ($1, $2, $3, $4, $5) \
              on conflict do nothing"
         ),
-        [text(token_hash), id.clone(), int(now.0), limited_to, owner.invitation()],
+        [text(token_hash), id, int(now.0), limited_to, owner.invitation()],
     ))
     .await?;
+    let (own, account) = owner.own();
     tx.execute(Statement::new(
         format!(
-            "delete from api_token where {column} = $1 and token_hash not in \
-             (select token_hash from api_token where {column} = $1 order by created_at desc, token_hash limit $2)"
+            "delete from api_token where {own} and token_hash not in \
+             (select token_hash from api_token where {own} order by created_at desc, token_hash limit $2)"
         ),
-        [id, int(TOKENS_PER_PERSON_MAX)],
+        [account, int(TOKENS_PER_PERSON_MAX)],
     ))
     .await?;
     Ok(())
 }
 
-/// Opens a session; those of the same owner that hold no more, and those beyond `max`, end.
+/// What somebody presented to get a session.
+#[derive(Clone)]
+pub enum Proof {
+    /// An API token, by its hash.
+    Token(String),
+    /// The password behind this hash.
+    Secret(String),
+    /// The first administrator's token, of which the database knows nothing.
+    Administrator,
+}
+
+/// Whether it is still good: while a password is computed it may be changed, which ends the sessions that there are.
+async fn holds(tx: &mut Tx, owner: Owner, proof: &Proof, now: Timestamp) -> Result<bool, StoreError> {
+    let question = match (proof, owner) {
+        (Proof::Token(hash), _) => token_owner(hash, now),
+        (Proof::Secret(secret), Owner::Person(id)) => Statement::new(
+            "select 1 as n from person where person_id = $1 and secret = $2 and is_active",
+            [int(id.0), text(secret)],
+        ),
+        (Proof::Secret(_), _) => return Ok(false),
+        (Proof::Administrator, _) => return Ok(true),
+    };
+    Ok(tx.row(question).await?.is_some())
+}
+
+/// A session that is about to be opened.
+#[derive(Clone)]
+pub struct Opening {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Why.
+    pub proof: Proof,
+    /// Of its token.
+    pub token_hash: String,
+    /// What it may.
+    pub terms: Terms,
+}
+
+/// Opens a session, if what was presented for it is still good; those of the same account that hold no more, and those beyond `max`, end.
 ///
 /// # Errors
 /// The database failed.
-pub async fn open(
-    tx: &mut Tx,
-    owner: Owner,
-    token_hash: &str,
-    now: Timestamp,
-    since: Since,
-    max: u32,
-    terms: Terms,
-) -> Result<(), StoreError> {
+pub async fn open(tx: &mut Tx, it: &Opening, now: Timestamp, since: Since, max: u32) -> Result<bool, StoreError> {
+    let Opening { owner, proof, token_hash, terms } = it;
+    if !holds(tx, *owner, proof, now).await? {
+        return Ok(false);
+    }
     let (column, id) = owner.column();
     let limited_to = Value::Text(terms.limited_to.map(|it| it.as_str().into()));
     tx.execute(Statement::new(
@@ -174,19 +218,20 @@ pub async fn open(
             "insert into http_session (token_hash, {column}, created_at, used_at, profile, limited_to, invitation_id) \
              values ($1, $2, $3, $3, $4, $5, $6)"
         ),
-        [text(token_hash), id.clone(), int(now.0), text(terms.profile.as_str()), limited_to, owner.invitation()],
+        [text(token_hash), id, int(now.0), text(terms.profile.as_str()), limited_to, owner.invitation()],
     ))
     .await?;
+    let (own, account) = owner.own();
     tx.execute(Statement::new(
         format!(
-            "delete from http_session where {column} = $1 and token_hash <> $2 and (used_at <= $3 or created_at <= $5 or token_hash not in \
-             (select token_hash from http_session where {column} = $1 and token_hash <> $2 \
+            "delete from http_session where {own} and token_hash <> $2 and (used_at <= $3 or created_at <= $5 or token_hash not in \
+             (select token_hash from http_session where {own} and token_hash <> $2 \
              order by used_at desc, created_at desc, token_hash limit $4))"
         ),
-        [id, text(token_hash), int(since.used.0), int(i64::from(max.max(1)) - 1), int(since.opened.0)],
+        [account, text(token_hash), int(since.used.0), int(i64::from(max.max(1)) - 1), int(since.opened.0)],
     ))
     .await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Notes that a session is in use.

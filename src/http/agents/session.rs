@@ -33,10 +33,14 @@ pub async fn open(api: &Api, request: &Request) -> Result<Response, ApiError> {
     if user_token.is_empty() {
         return open_with_password(&api.flows, request).await.and_then(opened);
     }
-    if api.administrator.as_ref().is_some_and(|it| it.as_bytes().ct_eq(user_token.as_bytes()).into()) {
-        return opened(api.flows.open_administrator_session().await?);
-    }
-    match api.flows.open_session(&user_token).await? {
+    let is_administrator =
+        api.administrator.as_ref().is_some_and(|it| it.as_bytes().ct_eq(user_token.as_bytes()).into());
+    let session = if is_administrator {
+        api.flows.open_administrator_session().await?
+    } else {
+        api.flows.open_session(&user_token).await?
+    };
+    match session {
         Some(session_token) => opened(session_token),
         None => {
             let message = "parameter user_token seems invalid";

@@ -13,8 +13,13 @@ use crate::{
         Flows, SecretKey, ToldSettings, certificates::Desk, files::Traffic, invite::Wish, policies::Policies,
         settled::Settled,
     },
+    ids::PersonId,
     metrics::Metrics,
-    store::{Store, db::Statement},
+    store::{
+        Store,
+        db::Statement,
+        session::{self, Opening, Owner, Proof, Since, Terms},
+    },
 };
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -379,11 +384,14 @@ async fn latin_1_and_names_that_look_like_errors_are_harmless() {
 async fn sessions_end_when_idle_and_the_oldest_when_there_are_many() {
     let world = World::new(|config| config.http.sessions_per_account_max = 3).await;
     let (_, user_token) = world.invite("a@b.example").await;
+    let (_, of_others) = world.invite("a@b.example").await;
+    let other = world.session(&of_others).await;
     let mut sessions = Vec::new();
     for _ in 0..4 {
         sessions.push(world.session(&user_token).await);
         world.now.fetch_add(1000, std::sync::atomic::Ordering::Relaxed);
     }
+    assert_eq!(world.get("/getFullSession", &other).await.status, 200, "whoever else invites the address ends none");
     assert_eq!(world.get("/getFullSession", &sessions[0]).await.status, 401);
     assert_eq!(world.get("/getFullSession", &sessions[1]).await.status, 200);
     world.now.fetch_add(24 * 60 * 1000 - 10_000, std::sync::atomic::Ordering::Relaxed);
@@ -391,6 +399,26 @@ async fn sessions_end_when_idle_and_the_oldest_when_there_are_many() {
     world.now.fetch_add(20_000, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(world.get("/getFullSession", &sessions[3]).await.status, 200);
     assert_eq!(world.get("/getFullSession", &sessions[1]).await.status, 401);
+}
+
+#[tokio::test]
+async fn what_ends_while_it_is_looked_at_opens_no_session() {
+    let world = World::new(|_| {}).await;
+    let (_, user_token) = world.invite("a@b.example").await;
+    let token = Proof::Token(world.flows.secret_key.hash(&user_token));
+    let opens = async |proof: &Proof, session: &str| {
+        let owner = Owner::Person(PersonId(1));
+        let opening = Opening { owner, proof: proof.clone(), token_hash: session.into(), terms: Terms::GUEST };
+        let (now, ever) = (Timestamp(START_MS), Since { used: Timestamp(0), opened: Timestamp(0) });
+        let story =
+            world.flows.store.write(move |tx| Box::pin(async move { session::open(tx, &opening, now, ever, 9).await }));
+        story.await.unwrap()
+    };
+    assert!(opens(&token, "one").await);
+    assert!(!opens(&Proof::Secret("of before".into()), "two").await);
+    let end = Statement::new("delete from api_token", []);
+    world.flows.store.write(move |tx| Box::pin(tx.execute(end))).await.unwrap();
+    assert!(!opens(&token, "three").await);
 }
 
 #[tokio::test]
